@@ -1,0 +1,43 @@
+/* What a shard is started with, and what it shows of its members. */
+#ifndef GRAMME_SEAM_CONFIG_H
+#define GRAMME_SEAM_CONFIG_H
+
+#include "ring/history.h"
+#include "version/clock.h"
+#include "wire/message.h"
+
+struct shard_tunables { /* all from the option table; see run/options.h for defaults and ranges */
+  uint64_t request_timeout_ns;
+  uint64_t hedge_ns;         /* a replica that has not answered by then is joined by a stand-in */
+  uint64_t repair_window_ns; /* how long a get waits for stragglers after its reply */
+  uint64_t heartbeat_ns;
+  uint64_t gossip_ns;
+  uint64_t peer_timeout_ns;   /* silence after which a peer counts as down */
+  uint32_t small_value_bytes; /* reads answer in full up to this */
+  uint32_t value_max_bytes;
+};
+
+struct shard_config {
+  uint32_t node;         /* this node's id */
+  struct actor actor;    /* node, and an incarnation never used before */
+  uint64_t seed;         /* for the prng */
+  uint64_t cluster_seed; /* from cluster name and secret: binds contexts */
+  uint64_t hlc_floor;
+  struct change self;   /* kind, time, issuer unset; partition_count if it founds */
+  bool found;           /* no seeds and no history: found the cluster */
+  struct bytes history; /* as last committed to META_HISTORY; empty at first */
+  struct bytes buckets;
+  bool sealed;
+  struct shard_tunables tunables;
+  void *value_memory; /* for the blob pool */
+  size_t value_memory_bytes;
+};
+
+struct member_view {
+  uint32_t node;
+  bool up;
+  bool self;
+  uint64_t last_heard_ns;     /* 0 never */
+  struct heartbeat heartbeat; /* its latest */
+};
+#endif

@@ -1,0 +1,15 @@
+/* The spaces of a node's store, and the keys within them (paper §5):
+ *   OBJECTS  position (16 bytes), key
+ *   HINTS    u32 big-endian owner, position, key
+ *   META     a name: see META_*; written by the core as opaque bytes, read back by the driver at start
+ */
+#ifndef GRAMME_SEAM_SPACE_H
+#define GRAMME_SEAM_SPACE_H
+
+enum space { SPACE_OBJECTS = 0, SPACE_HINTS = 1, SPACE_META = 2, SPACE_COUNT };
+
+#define META_HISTORY "history"
+#define META_BUCKETS "buckets"
+#define META_SEALED "sealed"
+
+#endif

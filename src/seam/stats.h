@@ -1,0 +1,41 @@
+/* What a shard counts. Each becomes a metric; names are the metric's. */
+#ifndef GRAMME_SEAM_STATS_H
+#define GRAMME_SEAM_STATS_H
+
+#include <stdint.h>
+
+#define SHARD_STATS_TABLE(X)                                                   \
+  X(gets, "gets coordinated")                                                  \
+  X(puts, "puts coordinated")                                                  \
+  X(forwards, "puts forwarded to another coordinator")                         \
+  X(forward_retries, "forwarded puts coordinated elsewhere after no answer")   \
+  X(forwards_stale, "forwarded puts refused because they came too late")       \
+  X(quorum_failures, "requests that too few nodes answered")                   \
+  X(timeouts, "requests that ran out of time")                                 \
+  X(busy, "requests refused because a table was full")                         \
+  X(let_go, "requests whose stragglers were let go under pressure")            \
+  X(read_repairs, "objects sent to replicas that were found behind by a read") \
+  X(reads_one_version, "gets that saw one version")                            \
+  X(reads_siblings, "gets that saw siblings")                                  \
+  X(hedges, "stand-ins asked because a replica was slow")                      \
+  X(hints_kept, "hints written for others")                                    \
+  X(hints_delivered, "hints handed to their owner and deleted")                \
+  X(hints, "hints now kept")                                                   \
+  X(hint_oldest_ms, "wall-clock time of the oldest hint, 0 none")              \
+  X(merges, "merges that made a third object of two")                          \
+  X(truncated, "clock entries dropped past the limit")                         \
+  X(overfull, "merges refused past a limit")                                   \
+  X(messages_bad, "messages dropped because they made no sense")               \
+  X(messages_late, "answers that nobody waited for any more")                  \
+  X(clocks_ahead, "remote clocks too far ahead to follow")                     \
+  X(gossip_rounds, "gossip rounds")                                            \
+  X(store_errors, "storage operations that failed")                            \
+  X(incarnations, "incarnations taken since the start")
+
+struct shard_stats {
+#define X(name, help) uint64_t name;
+  SHARD_STATS_TABLE(X)
+#undef X
+};
+
+#endif
