@@ -1,0 +1,68 @@
+/* What is claimed of Gramme, and how often each claim was looked at and did not hold. One checker is one file of check/,
+ * with its claim in words at its head. A checker that had nothing to look at in a run says so by its count. */
+#ifndef GRAMME_SIM_CHECK_H
+#define GRAMME_SIM_CHECK_H
+
+#include <stdint.h>
+
+#include "base/bytes.h"
+
+struct run;
+struct reply;
+struct message;
+struct siblings;
+
+#define CHECK_TABLE(X)                                                          \
+  X(acked, "nothing acknowledged is lost")                                      \
+  X(refused, "a refused write destroys nothing")                                \
+  X(quorum, "what was acknowledged had its copies")                             \
+  X(once, "each request is answered once, each put is one version")             \
+  X(causal, "siblings if and only if concurrent; no false overwrite")           \
+  X(converge, "after healing all replicas are equal bytes")                     \
+  X(hints, "hints reach their owner before they go, and have an effect once")   \
+  X(ring, "all nodes agree on members, ring and buckets")                       \
+  X(bounds, "tables and memory are empty when nothing is under way")            \
+  X(live, "after healing all requests are answered")                            \
+  X(assert, "no assertion of the core fails")
+
+enum check {
+#define X(name, claim) CHECK_##name,
+  CHECK_TABLE(X)
+#undef X
+      CHECK_COUNT
+};
+
+#define CHECK_NO_KEY UINT32_MAX
+#define CHECK_TEXT_BYTES 240u
+
+struct checks {
+  uint64_t looked[CHECK_COUNT];
+  uint64_t failed[CHECK_COUNT];
+  uint32_t key[CHECK_COUNT]; /* concerned by the first failure */
+  char text[CHECK_COUNT][CHECK_TEXT_BYTES];
+};
+
+const char *check_name(enum check check);
+const char *check_claim(enum check check);
+void check_fail(struct run *run, enum check check, uint32_t key, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* -- the checkers -------------------------------------------------------------------------- */
+/* `before` and `after`: what a node holds of a key. */
+void causal_committed(struct run *run, uint32_t node, uint32_t key, const struct siblings *before,
+                      const struct siblings *after);
+void causal_read(struct run *run, uint32_t key, const struct siblings *seen);
+void causal_judge(struct run *run, uint32_t key, const struct siblings *final);
+void acked_judge(struct run *run, uint32_t key, const struct siblings *final);
+void refused_put(struct run *run, uint32_t number);
+void refused_judge(struct run *run, uint32_t key, const struct siblings *final);
+void quorum_put(struct run *run, uint32_t number);
+void converge_judge(struct run *run, uint32_t key);
+void hints_sent(struct run *run, uint32_t from, uint32_t to, const struct message *message);
+void hints_received(struct run *run, uint32_t node, uint32_t from, const struct message *message);
+void hints_dropped(struct run *run, uint32_t keeper, uint32_t owner, uint32_t key, const struct siblings *hint);
+void hints_judge(struct run *run);
+void ring_judge(struct run *run);
+void bounds_judge(struct run *run);
+
+#endif

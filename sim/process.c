@@ -1,0 +1,410 @@
+#include "process.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "seam/step.h"
+
+#define MILLISECOND UINT64_C(1000000)
+
+/* -- effects ------------------------------------------------------------------------- */
+
+static void effect_send(struct world *world, uint32_t from, const struct effect *effect) {
+  int to = world_index(world, effect->send.to);
+  if (to < 0) {
+    return;
+  }
+  if (world->watch.sent != NULL) {
+    world->watch.sent(world->watch.context, from, (uint32_t)to, &effect->send.message);
+  }
+  size_t size = message_frame_size(&effect->send.message);
+  uint8_t *frame = malloc(size);
+  ASSERT(frame != NULL);
+  struct writer w = writer_make(frame, size);
+  message_encode(&effect->send.message, &w);
+  ASSERT(!w.failed && w.size == size);
+  world_trace(world, bytes_hash(writer_bytes(&w), from));
+  network_send(world, from, (uint32_t)to, writer_bytes(&w));
+  free(frame);
+}
+
+static uint64_t disk_delay(struct world *world, uint32_t index) {
+  uint64_t delay_ns = world_draw(world, world->disk_min_ns, world->disk_max_ns);
+  return delay_ns * world->nodes[index].disk_slowness;
+}
+
+static void effect_commit(struct world *world, uint32_t index, const struct effect *effect) {
+  struct node *node = &world->nodes[index];
+  struct bytes value = blob_bytes(effect->commit.value);
+  disk_begin(&node->disk, effect->commit.space, blob_bytes(effect->commit.key),
+             effect->commit.value == NULL ? NULL : &value, effect->commit.sync);
+  uint64_t at_ns = world->now_ns + disk_delay(world, index);
+  bool fails = prng_chance(&world->prng, world->busy_per_mille);
+  bool busy = prng_chance(&world->prng, 500);
+  enum err err = !fails ? ERR_OK : (busy ? ERR_BUSY : ERR_NOSPACE);
+  if (node->disk_full && effect->commit.value != NULL) {
+    err = ERR_NOSPACE;
+  }
+  node->commit_ns = at_ns > node->commit_ns ? at_ns : node->commit_ns;
+  struct entry entry = {
+      .kind = HAPPENS_COMMIT, .node = index, .life = node->life, .token = effect->commit.token, .err = err};
+  queue_push(&world->queue, node->commit_ns, &entry);
+}
+
+static void effect_read(struct world *world, uint32_t index, const struct effect *effect) {
+  struct bytes key = blob_bytes(effect->read.key);
+  uint64_t at_ns = world->now_ns + disk_delay(world, index);
+  bool fails = prng_chance(&world->prng, world->readerror_per_mille);
+  struct entry entry = {.kind = HAPPENS_READ,
+                        .node = index,
+                        .life = world->nodes[index].life,
+                        .token = effect->read.token,
+                        .space = effect->read.space,
+                        .err = fails ? ERR_IO : ERR_OK,
+                        .bytes = world_copy(key),
+                        .size = key.size};
+  queue_push(&world->queue, at_ns, &entry);
+}
+
+static void effect_scan(struct world *world, uint32_t index, const struct effect *effect) {
+  struct bytes from = blob_bytes(effect->scan.from);
+  struct bytes prefix = blob_bytes(effect->scan.prefix);
+  uint64_t at_ns = world->now_ns + disk_delay(world, index);
+  ASSERT(!effect->scan.keys_only);
+  struct entry entry = {.kind = HAPPENS_SCAN,
+                        .node = index,
+                        .life = world->nodes[index].life,
+                        .token = effect->scan.token,
+                        .space = effect->scan.space,
+                        .max_count = effect->scan.max_count,
+                        .max_bytes = effect->scan.max_bytes,
+                        .bytes = world_copy(from),
+                        .size = from.size,
+                        .prefix = world_copy(prefix),
+                        .prefix_size = prefix.size};
+  queue_push(&world->queue, at_ns, &entry);
+}
+
+static void show_commits(struct world *world, uint32_t index) {
+  const struct effects *effects = world->effects;
+  for (uint32_t i = 0; i < effects->count && world->watch.committed != NULL; i++) {
+    const struct effect *effect = &effects->list[i];
+    if (effect->kind == EFFECT_COMMIT) {
+      struct bytes value = blob_bytes(effect->commit.value);
+      world->watch.committed(world->watch.context, index, effect->commit.space, blob_bytes(effect->commit.key),
+                             effect->commit.value == NULL ? NULL : &value);
+    }
+  }
+}
+
+static void execute(struct world *world, uint32_t index) {
+  struct effects *effects = world->effects;
+  show_commits(world, index);
+  for (uint32_t i = 0; i < effects->count; i++) {
+    const struct effect *effect = &effects->list[i];
+    switch (effect->kind) {
+      case EFFECT_SEND:
+        effect_send(world, index, effect);
+        break;
+      case EFFECT_REPLY:
+        world_trace(world, effect->reply->token ^ (uint64_t)effect->reply->err << 56);
+        world->watch.replied(world->watch.context, index, effect->reply);
+        break;
+      case EFFECT_READ:
+        effect_read(world, index, effect);
+        break;
+      case EFFECT_COMMIT:
+        effect_commit(world, index, effect);
+        break;
+      case EFFECT_SCAN:
+        effect_scan(world, index, effect);
+        break;
+    }
+  }
+  effects_reset(effects);
+}
+
+static void schedule_tick(struct world *world, uint32_t index) {
+  struct node *node = &world->nodes[index];
+  uint64_t deadline_ns = shard_deadline(node->shard);
+  if (deadline_ns == UINT64_MAX) {
+    return;
+  }
+  deadline_ns = deadline_ns < world->now_ns ? world->now_ns : deadline_ns;
+  if (deadline_ns < node->tick_ns) {
+    node->tick_ns = deadline_ns;
+    struct entry entry = {.kind = HAPPENS_TICK, .node = index, .life = node->life};
+    queue_push(&world->queue, deadline_ns, &entry);
+  }
+}
+
+void process_step(struct world *world, uint32_t index, struct event *event) {
+  struct node *node = &world->nodes[index];
+  ASSERT(node->alive);
+  event->now_ns = world->now_ns;
+  event->wall_ms = clock_read(&node->clock, world->now_ns, world_wall_ms(world));
+  world->steps += 1;
+  world_trace(world, (uint64_t)event->kind << 32 | index);
+  shard_step(node->shard, event, world->effects);
+  execute(world, index);
+  schedule_tick(world, index);
+}
+
+/* -- life ------------------------------------------------------------------------------ */
+
+static void tell(struct world *world, uint32_t index, enum node_news news) {
+  world_trace(world, (uint64_t)news << 40 | index);
+  if (world->watch.news != NULL) {
+    world->watch.news(world->watch.context, index, news);
+  }
+}
+
+static struct bytes read_paper(const struct node *node, struct bytes name, uint8_t **copy) {
+  struct bytes value;
+  enum err err = ERR_OK;
+  free(*copy);
+  *copy = NULL;
+  if (!disk_get(&node->disk, SPACE_META, name, &value, &err)) {
+    return BYTES_NONE;
+  }
+  *copy = world_copy(value);
+  return (struct bytes){*copy, value.size};
+}
+
+void process_start(struct world *world, uint32_t index) {
+  struct node *node = &world->nodes[index];
+  ASSERT(!node->alive);
+  node->alive = true;
+  node->life += 1;
+  node->tick_ns = UINT64_MAX;
+  node->commit_ns = world->now_ns;
+  node->disk_full = node->sync_fails = false;
+  node->disk_slowness = 1;
+  struct shard_config *config = &node->config;
+  uint64_t incarnation = prng_u64(&world->prng);
+  if (config->actor.node == 0 || !world->incarnations_repeat) {
+    config->actor = (struct actor){.node = node->id, .incarnation = incarnation};
+  }
+  config->seed = prng_u64(&world->prng);
+  config->history = read_paper(node, BYTES_LITERAL(META_HISTORY), &node->history);
+  config->buckets = read_paper(node, BYTES_LITERAL(META_BUCKETS), &node->buckets);
+  struct bytes ignored;
+  enum err err = ERR_OK;
+  config->sealed = disk_get(&node->disk, SPACE_META, BYTES_LITERAL(META_SEALED), &ignored, &err);
+  node->memory = aligned_alloc(64, shard_size());
+  node->value_memory = aligned_alloc(64, world->value_memory_bytes);
+  ASSERT(node->memory != NULL && node->value_memory != NULL);
+  config->value_memory = node->value_memory;
+  config->value_memory_bytes = world->value_memory_bytes;
+  node->shard = shard_init(node->memory, config);
+  shard_set_health(node->shard, false, node->disk.visible[SPACE_OBJECTS].count);
+  tell(world, index, NEWS_STARTED);
+  network_node_up(world, index);
+  struct event tick = {.kind = EVENT_TICK};
+  process_step(world, index, &tick);
+}
+
+void process_crash(struct world *world, uint32_t index) {
+  struct node *node = &world->nodes[index];
+  ASSERT(node->alive);
+  node->alive = false;
+  process_resume(world, index); /* what it missed is of an earlier life then, or falls on a dead node */
+  node->life += 1;
+  tell(world, index, NEWS_CRASHED);
+  disk_crash(&node->disk, &world->prng);
+  free(node->memory);
+  free(node->value_memory);
+  node->shard = NULL;
+  network_node_down(world, index);
+}
+
+void process_pause(struct world *world, uint32_t index) {
+  ASSERT(world->nodes[index].alive);
+  world->nodes[index].paused = true;
+  world->nodes[index].pauses += 1;
+  tell(world, index, NEWS_PAUSED);
+}
+
+void process_resume(struct world *world, uint32_t index) {
+  struct node *node = &world->nodes[index];
+  if (!node->paused) {
+    return;
+  }
+  node->paused = false;
+  for (size_t i = 0; i < node->parked_count; i++) {
+    queue_push(&world->queue, world->now_ns, &node->parked[i]);
+  }
+  node->parked_count = 0;
+  tell(world, index, NEWS_RESUMED);
+}
+
+static void park(struct node *node, const struct entry *entry) {
+  if (node->parked_count == node->parked_capacity) {
+    node->parked_capacity = node->parked_capacity == 0 ? 64 : 2 * node->parked_capacity;
+    node->parked = realloc(node->parked, node->parked_capacity * sizeof node->parked[0]);
+    ASSERT(node->parked != NULL);
+  }
+  node->parked[node->parked_count] = *entry;
+  node->parked_count += 1;
+}
+
+void process_set_full(struct world *world, uint32_t index, bool full) {
+  struct node *node = &world->nodes[index];
+  node->disk_full = full;
+  if (node->alive) {
+    shard_set_health(node->shard, full, node->disk.visible[SPACE_OBJECTS].count);
+  }
+}
+
+void process_deinit(struct world *world, uint32_t index) {
+  struct node *node = &world->nodes[index];
+  disk_deinit(&node->disk);
+  for (size_t i = 0; i < node->parked_count; i++) {
+    entry_free(&node->parked[i]);
+  }
+  free(node->parked);
+  free(node->history);
+  free(node->buckets);
+  if (node->alive) {
+    free(node->memory);
+    free(node->value_memory);
+  }
+}
+
+/* -- what happens to it -------------------------------------------------------------------- */
+
+static void on_message(struct world *world, const struct entry *entry) {
+  struct message message;
+  enum err err = message_decode((struct bytes){entry->bytes, entry->size}, &message);
+  ASSERT(err == ERR_OK);
+  if (world->watch.received != NULL) {
+    world->watch.received(world->watch.context, entry->node, entry->from, &message);
+  }
+  struct event in = {.kind = EVENT_MESSAGE};
+  in.message.from = world->nodes[entry->from].id;
+  in.message.message = &message;
+  process_step(world, entry->node, &in);
+}
+
+static void on_read(struct world *world, const struct entry *entry) {
+  struct node *node = &world->nodes[entry->node];
+  struct bytes key = {entry->bytes, entry->size};
+  struct bytes value = BYTES_NONE;
+  struct event in = {.kind = EVENT_READ_DONE};
+  struct blob *blob = NULL;
+  enum err err = ERR_OK;
+  bool there = disk_get(&node->disk, entry->space, key, &value, &err);
+  in.read.token = entry->token;
+  in.read.err = entry->err != ERR_OK ? entry->err : err;
+  if (there && in.read.err == ERR_OK) {
+    blob = blob_copy(shard_pool(node->shard), value);
+    in.read.err = blob == NULL ? ERR_NOMEM : ERR_OK;
+  }
+  if (in.read.err == ERR_OK && world->watch.read != NULL) {
+    world->watch.read(world->watch.context, entry->node, entry->space, key, there ? value : BYTES_NONE);
+  }
+  in.read.value = blob;
+  process_step(world, entry->node, &in);
+  blob_put(blob);
+}
+
+static void on_scan(struct world *world, const struct entry *entry) {
+  struct node *node = &world->nodes[entry->node];
+  struct scan_entry entries[HANDOFF_WINDOW];
+  struct event in = {.kind = EVENT_SCAN_DONE};
+  const struct disk_table *table = &node->disk.visible[entry->space];
+  size_t at = disk_seek(&node->disk, entry->space, (struct bytes){entry->bytes, entry->size});
+  size_t total = 0;
+  ASSERT(entry->max_count <= HANDOFF_WINDOW);
+  in.scan.token = entry->token;
+  in.scan.entries = entries;
+  for (in.scan.end = true; at < table->count; at++) {
+    const struct disk_entry *found = &table->entries[at];
+    if (found->key.size < entry->prefix_size || memcmp(found->key.data, entry->prefix, entry->prefix_size) != 0) {
+      break;
+    }
+    if (in.scan.count == entry->max_count || (in.scan.count > 0 && total >= entry->max_bytes)) {
+      in.scan.end = false;
+      break;
+    }
+    struct scan_entry *out = &entries[in.scan.count];
+    *out = (struct scan_entry){.key = blob_copy(shard_pool(node->shard), found->key)};
+    out->value = out->key == NULL ? NULL : blob_copy(shard_pool(node->shard), found->value);
+    if (out->value == NULL) {
+      blob_put(out->key);
+      in.scan.end = false;
+      in.scan.err = in.scan.count == 0 ? ERR_NOMEM : ERR_OK;
+      break;
+    }
+    total += found->key.size + found->value.size;
+    in.scan.count += 1;
+  }
+  process_step(world, entry->node, &in);
+  for (uint32_t i = 0; i < in.scan.count; i++) {
+    blob_put(entries[i].key);
+    blob_put(entries[i].value);
+  }
+}
+
+static void on_commit(struct world *world, const struct entry *entry) {
+  struct node *node = &world->nodes[entry->node];
+  if (node->sync_fails) {
+    process_crash(world, entry->node); /* the driver does not guess: it stops */
+    return;
+  }
+  if (entry->err != ERR_OK && world->watch.commit_failed != NULL) {
+    world->watch.commit_failed(world->watch.context, entry->node, disk_oldest(&node->disk));
+  }
+  disk_complete(&node->disk, entry->err);
+  struct event in = {.kind = EVENT_COMMIT_DONE};
+  in.commit.token = entry->token;
+  in.commit.err = entry->err;
+  process_step(world, entry->node, &in);
+}
+
+static void on_link(struct world *world, const struct entry *entry) {
+  struct event in = {.kind = entry->up ? EVENT_PEER_UP : EVENT_PEER_DOWN};
+  in.peer = world->nodes[entry->from].id;
+  bool certain = entry->argument != 0;
+  if (certain || world->nodes[entry->from].alive == entry->up) {
+    process_step(world, entry->node, &in);
+  }
+}
+
+void process_happens(struct world *world, uint64_t time_ns, const struct entry *entry) {
+  struct node *node = &world->nodes[entry->node];
+  bool stale = !node->alive || (entry->kind != HAPPENS_MESSAGE && entry->life != node->life);
+  if (!stale && node->paused) {
+    park(node, entry);
+    return;
+  }
+  struct event tick = {.kind = EVENT_TICK};
+  struct entry own = *entry;
+  switch (stale ? HAPPENS_CALL : entry->kind) {
+    case HAPPENS_MESSAGE:
+      on_message(world, entry);
+      break;
+    case HAPPENS_READ:
+      on_read(world, entry);
+      break;
+    case HAPPENS_COMMIT:
+      on_commit(world, entry);
+      break;
+    case HAPPENS_SCAN:
+      on_scan(world, entry);
+      break;
+    case HAPPENS_TICK:
+      if (time_ns == node->tick_ns || node->tick_ns <= world->now_ns) {
+        node->tick_ns = UINT64_MAX;
+        process_step(world, entry->node, &tick);
+      }
+      break;
+    case HAPPENS_LINK:
+      on_link(world, entry);
+      break;
+    case HAPPENS_CALL:
+      break;
+  }
+  entry_free(&own);
+}

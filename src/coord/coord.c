@@ -1,0 +1,347 @@
+
+#include <stddef.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "coord/request.h"
+#include "version/context.h"
+
+#define TAG_BITS 56u
+#define TAG_COORD 1u
+#define INDEX_BITS 16u
+
+_Static_assert(REQUESTS_MAX <= 1u << INDEX_BITS, "a request's index fits its number");
+
+size_t coord_size(void) {
+  return (sizeof(struct coord) + 63u) & ~(size_t)63u;
+}
+
+struct coord *coord_init(void *memory, uint32_t first) {
+  ASSERT(memory != NULL);
+  struct coord *coord = memory;
+  memset(coord, 0, sizeof *coord);
+  coord->replied_head = coord->replied_tail = REQUEST_NONE;
+  heap_init(&coord->timers, coord->timer_entries, coord->timer_places, REQUESTS_MAX);
+  map_init(&coord->forwards, coord->forward_slots, 4u * FORWARDS_REMEMBERED);
+  for (uint32_t i = 0; i < REQUESTS_MAX; i++) {
+    coord->requests[i].next = i + 1 < REQUESTS_MAX ? i + 1 : REQUEST_NONE;
+    coord->requests[i].generation = first;
+  }
+  return coord;
+}
+
+uint32_t coord_in_flight(const struct coord *coord) {
+  return coord->in_flight;
+}
+
+uint64_t coord_deadline(const struct coord *coord) {
+  return heap_next(&coord->timers);
+}
+
+bool coord_owns_request(uint64_t request) {
+  return request >> TAG_BITS == TAG_COORD;
+}
+
+/* -- the table ------------------------------------------------------------------ */
+
+static uint32_t request_index(const struct coord *coord, const struct request *request) {
+  ASSERT(request >= coord->requests && request < coord->requests + REQUESTS_MAX);
+  return (uint32_t)(request - coord->requests);
+}
+
+uint64_t request_number(const struct coord *coord, const struct request *request) {
+  uint64_t generation = request->generation;
+  return (uint64_t)TAG_COORD << TAG_BITS | generation << INDEX_BITS | request_index(coord, request);
+}
+
+struct request *request_find(struct coord *coord, uint64_t number) {
+  uint32_t index = (uint32_t)(number & ((1u << INDEX_BITS) - 1u));
+  if (!coord_owns_request(number) || index >= REQUESTS_MAX) {
+    return NULL;
+  }
+  struct request *request = &coord->requests[index];
+  return request->kind != REQUEST_FREE && request_number(coord, request) == number ? request : NULL;
+}
+
+static void replied_unlink(struct coord *coord, struct request *request) {
+  if (request->previous == REQUEST_NONE) {
+    coord->replied_head = request->next;
+  } else {
+    coord->requests[request->previous].next = request->next;
+  }
+  if (request->next == REQUEST_NONE) {
+    coord->replied_tail = request->previous;
+  } else {
+    coord->requests[request->next].previous = request->previous;
+  }
+}
+
+void request_replied(struct coord *coord, struct request *request) {
+  ASSERT(request->phase != PHASE_REPLIED);
+  uint32_t index = request_index(coord, request);
+  request->phase = PHASE_REPLIED;
+  request->next = REQUEST_NONE;
+  request->previous = coord->replied_tail;
+  if (coord->replied_tail == REQUEST_NONE) {
+    coord->replied_head = index;
+  } else {
+    coord->requests[coord->replied_tail].next = index;
+  }
+  coord->replied_tail = index;
+}
+
+void request_free(struct coord *coord, struct request *request) {
+  ASSERT(request->kind != REQUEST_FREE);
+  ASSERT(coord->in_flight > 0);
+  uint32_t index = request_index(coord, request);
+  if (request->phase == PHASE_REPLIED) {
+    replied_unlink(coord, request);
+  }
+  heap_remove(&coord->timers, index);
+  for (uint32_t i = 0; i < request->target_count; i++) {
+    blob_put(request->targets[i].clock);
+  }
+  for (uint32_t i = 0; i < request->explained_count; i++) {
+    blob_put(request->explained[i].clock);
+    blob_put(request->explained[i].hints);
+  }
+  blob_put(request->key);
+  blob_put(request->object);
+  blob_put(request->value);
+  blob_put(request->context);
+  request->kind = REQUEST_FREE;
+  request->generation += 1;
+  request->next = coord->free;
+  coord->free = index;
+  coord->in_flight -= 1;
+}
+
+static void let_go(struct coord *coord, struct step *step) {
+  if (coord->replied_head == REQUEST_NONE) {
+    return;
+  }
+  struct request *oldest = &coord->requests[coord->replied_head];
+  COUNT(step->stats->let_go);
+  if (oldest->kind == REQUEST_GET) {
+    get_let_go(coord, step, oldest);
+  } else {
+    ASSERT(oldest->kind == REQUEST_PUT);
+    put_let_go(coord, step, oldest);
+  }
+}
+
+struct request *request_new(struct coord *coord, struct step *step, enum request_kind kind, struct blob *key) {
+  ASSERT(kind != REQUEST_FREE);
+  if (coord->free == REQUEST_NONE) {
+    let_go(coord, step);
+  }
+  if (coord->free == REQUEST_NONE) {
+    COUNT(step->stats->busy);
+    return NULL;
+  }
+  struct request *request = &coord->requests[coord->free];
+  coord->free = request->next;
+  coord->in_flight += 1;
+  uint32_t generation = request->generation;
+  memset(request, 0, offsetof(struct request, explained));
+  request->explained_count = 0;
+  request->generation = generation;
+  request->kind = kind;
+  request->key = blob_get(key);
+  request->started_ns = step->now_ns;
+  request->next = request->previous = REQUEST_NONE;
+  return request;
+}
+
+void request_set_timer(struct coord *coord, const struct request *request, uint64_t time_ns) {
+  heap_set(&coord->timers, request_index(coord, request), time_ns);
+}
+
+/* -- targets ---------------------------------------------------------------------- */
+
+static struct target *target_add(struct request *request, uint32_t node, uint32_t owner) {
+  ASSERT(request->target_count < TARGETS_MAX);
+  struct target *target = &request->targets[request->target_count];
+  request->target_count += 1;
+  *target = (struct target){.node = node, .owner = owner};
+  return target;
+}
+
+struct target *request_stand_in(struct step *step, struct request *request, uint32_t owner) {
+  const struct preference *preference = &request->preference;
+  while (request->next_stand_in < preference->count && request->target_count < TARGETS_MAX) {
+    uint32_t node = preference->nodes[request->next_stand_in];
+    request->next_stand_in += 1;
+    if (step_is_up(step, node)) {
+      return target_add(request, node, owner);
+    }
+  }
+  return NULL;
+}
+
+void request_plan(struct step *step, struct request *request, uint8_t n) {
+  struct preference *preference = &request->preference;
+  struct position position = position_read(request->key->data);
+  ASSERT(n >= 1 && n <= REPLICAS_MAX);
+  ring_preference(step->ring, position_partition(position, step->ring->partition_count), n, preference);
+  request->next_stand_in = preference->replica_count;
+  request->target_count = 0;
+  for (uint32_t i = 0; i < preference->replica_count; i++) {
+    if (step_is_up(step, preference->nodes[i])) {
+      (void)target_add(request, preference->nodes[i], 0);
+    } else {
+      (void)request_stand_in(step, request, preference->nodes[i]);
+    }
+  }
+}
+
+struct target *request_target(struct request *request, uint32_t node, uint32_t owner) {
+  for (uint32_t i = 0; i < request->target_count; i++) {
+    if (request->targets[i].node == node && request->targets[i].owner == owner) {
+      return &request->targets[i];
+    }
+  }
+  return NULL;
+}
+
+uint32_t request_count(const struct request *request, uint32_t mask, bool primaries_only) {
+  uint32_t count = 0;
+  for (uint32_t i = 0; i < request->target_count; i++) {
+    const struct target *target = &request->targets[i];
+    bool in_mask = (mask >> (uint32_t)target->state & 1u) != 0;
+    count += in_mask && (target->owner == 0 || !primaries_only) ? 1u : 0u;
+  }
+  return count;
+}
+
+void request_outcome(const struct request *request, enum quorum_kind kind, uint8_t wanted, uint32_t answered,
+                     struct outcome *outcome) {
+  *outcome = (struct outcome){.kind = (uint8_t)kind, .wanted = wanted, .answered = (uint8_t)answered};
+  for (uint32_t i = 0; i < request->preference.replica_count; i++) {
+    uint32_t node = request->preference.nodes[i];
+    bool done = false;
+    for (uint32_t j = 0; j < request->target_count; j++) {
+      const struct target *target = &request->targets[j];
+      done = done || (target->node == node && target->owner == 0 && target->state == TARGET_DONE);
+    }
+    if (!done) {
+      outcome->missing[outcome->missing_count] = node;
+      outcome->missing_count += 1;
+    }
+  }
+}
+
+struct bucket_props request_props(const struct step *step, const struct blob *key) {
+  ASSERT(key->size >= POSITION_BYTES);
+  struct bytes user_key = {key->data + POSITION_BYTES, key->size - POSITION_BYTES};
+  return bucket_find(step->buckets, bucket_of_key(user_key));
+}
+
+struct blob *store_key_make(struct blob_pool *pool, struct bytes user_key) {
+  struct blob *key = blob_new(pool, POSITION_BYTES + user_key.size);
+  if (key != NULL) {
+    position_write(position_of_key(user_key), key->data);
+    if (user_key.size > 0) {
+      memcpy(key->data + POSITION_BYTES, user_key.data, user_key.size);
+    }
+  }
+  return key;
+}
+
+void reply_error(struct step *step, uint64_t token, enum err err, const struct outcome *outcome, const char *why) {
+  struct reply *reply = step_reply(step, token);
+  reply->err = err;
+  reply->why = why;
+  if (outcome != NULL) {
+    reply->outcome = *outcome;
+  }
+}
+
+/* -- dispatch ------------------------------------------------------------------------ */
+
+void coord_command(struct coord *coord, struct step *step, const struct command *command) {
+  if (command->key.size > KEY_MAX_BYTES) {
+    reply_error(step, command->token, ERR_TOOBIG, NULL, "the key is longer than 65535 bytes");
+    return;
+  }
+  switch (command->kind) {
+    case COMMAND_GET:
+      get_start(coord, step, command);
+      break;
+    case COMMAND_PUT:
+      put_start(coord, step, command);
+      break;
+    case COMMAND_EXPLAIN:
+      explain_start(coord, step, command);
+      break;
+    case COMMAND_BUCKET_SET:
+      ASSERT(false && "membership's command");
+  }
+}
+
+void coord_message(struct coord *coord, struct step *step, uint32_t from, const struct message *message) {
+  if (message->type == MESSAGE_FORWARD) {
+    put_forwarded(coord, step, from, message);
+    return;
+  }
+  struct request *request = request_find(coord, message->request);
+  if (request == NULL) {
+    COUNT(step->stats->messages_late);
+    return;
+  }
+  switch (request->kind) {
+    case REQUEST_GET:
+      get_message(coord, step, request, from, message);
+      break;
+    case REQUEST_PUT:
+      put_message(coord, step, request, from, message);
+      break;
+    case REQUEST_EXPLAIN:
+      explain_message(coord, step, request, from, message);
+      break;
+    case REQUEST_FREE:
+      ASSERT(false && "request_find yields live requests");
+  }
+}
+
+static void timer_fired(struct coord *coord, struct step *step, struct request *request) {
+  switch (request->kind) {
+    case REQUEST_GET:
+      get_timer(coord, step, request);
+      break;
+    case REQUEST_PUT:
+      put_timer(coord, step, request);
+      break;
+    case REQUEST_EXPLAIN:
+      explain_finish(coord, step, request);
+      break;
+    case REQUEST_FREE:
+      ASSERT(false && "a free request has no timer");
+  }
+}
+
+void coord_tick(struct coord *coord, struct step *step) {
+  uint32_t index = 0;
+  for (uint32_t i = 0; i < OPS_PER_STEP_MAX && heap_pop_due(&coord->timers, step->now_ns, &index); i++) {
+    timer_fired(coord, step, &coord->requests[index]);
+  }
+}
+
+/* Only marks: what follows from it is done by the timers, a bounded number in each step. */
+void coord_peer_down(struct coord *coord, struct step *step, uint32_t node) {
+  for (uint32_t i = 0; i < REQUESTS_MAX; i++) {
+    struct request *request = &coord->requests[i];
+    if (request->kind == REQUEST_FREE || request->kind == REQUEST_EXPLAIN) {
+      continue;
+    }
+    bool waits = request->phase == PHASE_FORWARDED && request->tried[request->tried_count - 1] == node;
+    for (uint32_t j = 0; j < request->target_count; j++) {
+      const struct target *target = &request->targets[j];
+      bool open = target->state != TARGET_DONE && target->state != TARGET_FAILED;
+      waits = waits || (target->node == node && open && !target->joined);
+    }
+    if (waits) {
+      heap_set(&coord->timers, i, step->now_ns);
+    }
+  }
+}

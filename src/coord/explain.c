@@ -1,0 +1,104 @@
+/* explain: every node of the preference list tells the clock of what it holds of a key, and of the hints that it keeps. */
+#include <string.h>
+
+#include "base/assert.h"
+#include "coord/request.h"
+
+#define EXPLAIN_WAIT_NS 1000000000u
+
+static void ask(struct coord *coord, struct step *step, struct request *request, uint32_t node, uint32_t owner) {
+  struct message read = {
+      .type = MESSAGE_READ,
+      .flags = MESSAGE_CLOCK,
+      .owner = owner,
+      .request = request_number(coord, request),
+      .key = blob_bytes(request->key),
+      .key_blob = request->key,
+  };
+  request->asked += 1;
+  step_send(step, node, &read);
+}
+
+void explain_start(struct coord *coord, struct step *step, const struct command *command) {
+  struct blob *key = store_key_make(step->pool, command->key);
+  struct request *request = key == NULL ? NULL : request_new(coord, step, REQUEST_EXPLAIN, key);
+  blob_put(key);
+  if (request == NULL) {
+    reply_error(step, command->token, key == NULL ? ERR_NOMEM : ERR_BUSY, NULL, NULL);
+    return;
+  }
+  request->origin_request = command->token;
+  request->phase = PHASE_READING;
+  request_plan(step, request, request_props(step, request->key).n);
+  const struct preference *preference = &request->preference;
+  for (uint32_t i = 0; i < preference->count; i++) {
+    uint32_t node = preference->nodes[i];
+    request->explained[i] = (struct explained){.node = node, .stand_in = i >= preference->replica_count};
+    request->explained_count += 1;
+    if (!step_is_up(step, node)) {
+      continue;
+    }
+    ask(coord, step, request, node, 0);
+    for (uint32_t j = 0; j < preference->replica_count; j++) {
+      if (preference->nodes[j] != node) {
+        ask(coord, step, request, node, preference->nodes[j]);
+      }
+    }
+  }
+  request_set_timer(coord, request, step->now_ns + EXPLAIN_WAIT_NS);
+  ASSERT(request->asked > 0);
+}
+
+void explain_finish(struct coord *coord, struct step *step, struct request *request) {
+  ASSERT(request->kind == REQUEST_EXPLAIN);
+  struct reply *reply = step_reply(step, request->origin_request);
+  reply->explained_count = request->explained_count;
+  for (uint32_t i = 0; i < request->explained_count; i++) {
+    reply->explained[i] = request->explained[i];
+  }
+  request->explained_count = 0; /* the references are the reply's now */
+  request_free(coord, request);
+}
+
+/* Adds { owner, size, clock } to the hints of a node. */
+static void add_hint(struct step *step, struct explained *explained, uint32_t owner, struct bytes clock) {
+  struct bytes before = blob_bytes(explained->hints);
+  struct blob *joined = blob_new(step->pool, before.size + 2 * sizeof(uint32_t) + clock.size);
+  if (joined == NULL) {
+    return;
+  }
+  struct writer w = writer_make(joined->data, joined->size);
+  write_raw(&w, before);
+  write_u32(&w, owner);
+  write_bytes(&w, clock);
+  ASSERT(!w.failed);
+  blob_put(explained->hints);
+  explained->hints = joined;
+}
+
+void explain_message(struct coord *coord, struct step *step, struct request *request, uint32_t from,
+                     const struct message *message) {
+  struct explained *explained = NULL;
+  for (uint32_t i = 0; i < request->explained_count; i++) {
+    explained = request->explained[i].node == from ? &request->explained[i] : explained;
+  }
+  if (message->type != MESSAGE_READ_REPLY || explained == NULL) {
+    COUNT(step->stats->messages_late);
+    return;
+  }
+  struct object object;
+  bool present = message->err == ERR_OK && message->object.size > 0 &&
+                 object_open(&object, message->object) == ERR_OK;
+  if (message->owner == 0) {
+    explained->answered = message->err == ERR_OK;
+  }
+  if (present && message->owner == 0 && explained->clock == NULL) {
+    explained->clock = blob_copy(step->pool, message->object);
+  } else if (present && message->owner != 0) {
+    add_hint(step, explained, message->owner, message->object);
+  }
+  request->answered += 1;
+  if (request->answered >= request->asked) {
+    explain_finish(coord, step, request);
+  }
+}

@@ -1,0 +1,392 @@
+#include "handoff/handoff.h"
+
+#include <string.h>
+
+#include "base/assert.h"
+
+#define OWNERS_MAX (2u * MEMBERS_MAX) /* with hints at one time; more are counted together and not delivered: never seen */
+#define OWNER_BYTES 4u
+#define TAG_BITS 56u
+#define TAG_HANDOFF 2u
+#define INDEX_BITS 16u
+#define IDLE_NS 100000000u       /* between looks for something to do */
+#define ANSWER_NS 2000000000u    /* silence of an owner after which a batch is given up */
+#define BACKOFF_NS 1000000000u
+
+enum handoff_state { HANDOFF_START = 0, HANDOFF_COUNTING, HANDOFF_IDLE, HANDOFF_SCANNING, HANDOFF_SENDING };
+
+struct tally {
+  uint32_t owner;
+  uint64_t count;
+  uint64_t oldest_ms;  /* wall clock; 0 when count is 0 */
+  uint64_t not_before_ns;
+};
+
+/* A hint under way to its owner. */
+struct delivery {
+  struct blob *key; /* in the space of hints; NULL: free */
+  uint64_t digest;
+};
+
+struct handoff {
+  enum handoff_state state;
+  uint32_t tally_count;
+  struct tally tallies[OWNERS_MAX]; /* by owner */
+  uint32_t turn;          /* index of the owner served last */
+  uint32_t owner;         /* SCANNING, SENDING: who is served */
+  uint32_t generation;    /* of the batch */
+  struct blob *cursor;    /* where the scan goes on; NULL: at the beginning */
+  bool from_start;        /* nothing of this owner has been scanned before in this turn */
+  bool end;               /* the scan has reached the end of the owner's hints */
+  uint64_t count_at_scan; /* what was counted when the scan was asked for */
+  uint32_t open;          /* deliveries not yet answered */
+  uint32_t credit;        /* that the owner granted */
+  uint64_t deadline_ns;
+  struct delivery deliveries[HANDOFF_WINDOW];
+};
+
+_Static_assert(HANDOFF_WINDOW <= 1u << INDEX_BITS, "a delivery's index fits its number");
+_Static_assert(HANDOFF_WINDOW + 64u < LOCAL_MESSAGES_MAX, "a batch's drops fit the local queue");
+
+size_t handoff_size(void) {
+  return (sizeof(struct handoff) + 63u) & ~(size_t)63u;
+}
+
+struct handoff *handoff_init(void *memory) {
+  ASSERT(memory != NULL);
+  struct handoff *handoff = memory;
+  memset(handoff, 0, sizeof *handoff);
+  handoff->credit = HANDOFF_WINDOW;
+  return handoff;
+}
+
+bool handoff_owns_request(uint64_t request) {
+  return request >> TAG_BITS == TAG_HANDOFF;
+}
+
+uint64_t handoff_deadline(const struct handoff *handoff) {
+  return handoff->deadline_ns;
+}
+
+void handoff_totals(const struct handoff *handoff, uint64_t *hints, uint64_t *oldest_ms) {
+  *hints = 0;
+  *oldest_ms = 0;
+  for (uint32_t i = 0; i < handoff->tally_count; i++) {
+    const struct tally *tally = &handoff->tallies[i];
+    *hints += tally->count;
+    if (tally->count > 0 && (*oldest_ms == 0 || tally->oldest_ms < *oldest_ms)) {
+      *oldest_ms = tally->oldest_ms;
+    }
+  }
+}
+
+/* -- counting ----------------------------------------------------------------------- */
+
+static uint32_t owner_of(struct bytes hint_key) {
+  ASSERT(hint_key.size >= OWNER_BYTES);
+  const uint8_t *d = hint_key.data;
+  return (uint32_t)d[0] << 24 | (uint32_t)d[1] << 16 | (uint32_t)d[2] << 8 | d[3];
+}
+
+/* The owner's tally, made if need be; NULL when the table is full. */
+static struct tally *tally_of(struct handoff *handoff, uint32_t owner) {
+  uint32_t at = 0;
+  while (at < handoff->tally_count && handoff->tallies[at].owner < owner) {
+    at += 1;
+  }
+  if (at < handoff->tally_count && handoff->tallies[at].owner == owner) {
+    return &handoff->tallies[at];
+  }
+  if (handoff->tally_count == OWNERS_MAX) {
+    return NULL;
+  }
+  memmove(&handoff->tallies[at + 1], &handoff->tallies[at], (handoff->tally_count - at) * sizeof handoff->tallies[0]);
+  handoff->tally_count += 1;
+  handoff->tallies[at] = (struct tally){.owner = owner};
+  return &handoff->tallies[at];
+}
+
+/* When the oldest version in it was written. */
+static uint64_t written_ms(struct bytes encoded) {
+  struct object object;
+  struct sibling sibling;
+  uint64_t oldest = UINT64_MAX;
+  if (encoded.size == 0 || object_open(&object, encoded) != ERR_OK) {
+    return 0;
+  }
+  struct sibling_cursor cursor = object_siblings(&object);
+  while (sibling_next(&cursor, &sibling)) {
+    oldest = hlc_ms(sibling.dot.time) < oldest ? hlc_ms(sibling.dot.time) : oldest;
+  }
+  return oldest == UINT64_MAX ? 0 : oldest;
+}
+
+static void tally_add(struct handoff *handoff, uint32_t owner, uint64_t ms) {
+  struct tally *tally = tally_of(handoff, owner);
+  if (tally == NULL) {
+    return;
+  }
+  if (tally->count == 0 || ms < tally->oldest_ms) {
+    tally->oldest_ms = ms;
+  }
+  tally->count += 1;
+}
+
+static void tally_remove(struct handoff *handoff, uint32_t owner, uint64_t count) {
+  struct tally *tally = tally_of(handoff, owner);
+  if (tally != NULL) {
+    tally->count -= count < tally->count ? count : tally->count;
+    tally->oldest_ms = tally->count == 0 ? 0 : tally->oldest_ms;
+  }
+}
+
+static void show_totals(const struct handoff *handoff, struct step *step) {
+  handoff_totals(handoff, &step->stats->hints, &step->stats->hint_oldest_ms);
+}
+
+/* While the hints on disk are being counted, those behind the cursor will still be met by the scan. */
+static bool will_be_met(const struct handoff *handoff, struct bytes key) {
+  bool counting = handoff->state == HANDOFF_START || handoff->state == HANDOFF_COUNTING;
+  return counting && (handoff->cursor == NULL || bytes_compare(key, blob_bytes(handoff->cursor)) >= 0);
+}
+
+/* The smallest key after `key`: the same with a zero byte behind it. */
+static struct blob *key_after(struct step *step, struct bytes key) {
+  struct blob *after = blob_new(step->pool, key.size + 1);
+  if (after != NULL) {
+    memcpy(after->data, key.data, key.size);
+    after->data[key.size] = 0;
+  }
+  return after;
+}
+
+static void count_scan(struct handoff *handoff, struct step *step) {
+  struct blob *from = handoff->cursor != NULL ? blob_get(handoff->cursor) : blob_copy(step->pool, BYTES_NONE);
+  handoff->deadline_ns = step->now_ns + IDLE_NS;
+  if (from == NULL) {
+    return; /* tried again at the next tick */
+  }
+  handoff->state = HANDOFF_COUNTING;
+  handoff->deadline_ns = UINT64_MAX;
+  step_scan(step, token_make(TOKEN_HANDOFF, 0), SPACE_HINTS, from, NULL, HANDOFF_WINDOW, HANDOFF_WINDOW_BYTES, false);
+  blob_put(from);
+}
+
+static void count_done(struct handoff *handoff, struct step *step, const struct event *event) {
+  if (event->scan.err != ERR_OK) {
+    COUNT(step->stats->store_errors);
+    handoff->state = HANDOFF_START; /* once more, from where it was */
+    handoff->deadline_ns = step->now_ns + BACKOFF_NS;
+    return;
+  }
+  for (uint32_t i = 0; i < event->scan.count; i++) {
+    const struct scan_entry *entry = &event->scan.entries[i];
+    tally_add(handoff, owner_of(blob_bytes(entry->key)), written_ms(blob_bytes(entry->value)));
+  }
+  struct blob *after = NULL;
+  if (!event->scan.end && event->scan.count > 0) {
+    after = key_after(step, blob_bytes(event->scan.entries[event->scan.count - 1].key));
+    ASSERT(after != NULL || step->pool->refusals > 0);
+  }
+  blob_put(handoff->cursor);
+  handoff->cursor = after;
+  if (after != NULL) {
+    count_scan(handoff, step);
+    return;
+  }
+  handoff->state = HANDOFF_IDLE;
+  handoff->deadline_ns = step->now_ns;
+}
+
+/* -- delivery -------------------------------------------------------------------------- */
+
+static uint64_t delivery_number(const struct handoff *handoff, uint32_t index) {
+  return (uint64_t)TAG_HANDOFF << TAG_BITS | (uint64_t)handoff->generation << INDEX_BITS | index;
+}
+
+static void deliveries_clear(struct handoff *handoff) {
+  for (uint32_t i = 0; i < HANDOFF_WINDOW; i++) {
+    blob_put(handoff->deliveries[i].key);
+    handoff->deliveries[i] = (struct delivery){.key = NULL};
+  }
+  handoff->open = 0;
+}
+
+static void turn_end(struct handoff *handoff, struct step *step, bool back_off) {
+  struct tally *tally = tally_of(handoff, handoff->owner);
+  if (tally != NULL && back_off) {
+    tally->not_before_ns = step->now_ns + BACKOFF_NS;
+  }
+  deliveries_clear(handoff);
+  blob_put(handoff->cursor);
+  handoff->cursor = NULL;
+  handoff->state = HANDOFF_IDLE;
+  handoff->deadline_ns = step->now_ns + IDLE_NS; /* the deletions of this turn are done by then */
+}
+
+static void scan_next(struct handoff *handoff, struct step *step) {
+  uint8_t bytes[OWNER_BYTES];
+  for (uint32_t i = 0; i < OWNER_BYTES; i++) {
+    bytes[i] = (uint8_t)(handoff->owner >> (24u - 8u * i));
+  }
+  struct blob *prefix = blob_copy(step->pool, (struct bytes){bytes, OWNER_BYTES});
+  struct blob *from = handoff->cursor != NULL ? handoff->cursor : prefix;
+  if (prefix == NULL) {
+    turn_end(handoff, step, true);
+    return;
+  }
+  const struct tally *tally = tally_of(handoff, handoff->owner);
+  handoff->count_at_scan = tally == NULL ? 0 : tally->count;
+  handoff->from_start = handoff->cursor == NULL;
+  handoff->state = HANDOFF_SCANNING;
+  handoff->deadline_ns = UINT64_MAX;
+  step_scan(step, token_make(TOKEN_HANDOFF, 1), SPACE_HINTS, from, prefix, handoff->credit, HANDOFF_WINDOW_BYTES, false);
+  blob_put(prefix);
+}
+
+static void deliver(struct handoff *handoff, struct step *step, uint32_t index, const struct scan_entry *entry) {
+  struct delivery *delivery = &handoff->deliveries[index];
+  ASSERT(delivery->key == NULL);
+  struct bytes key = blob_bytes(entry->key);
+  ASSERT(key.size > OWNER_BYTES);
+  delivery->key = blob_get(entry->key);
+  delivery->digest = object_digest(blob_bytes(entry->value));
+  handoff->open += 1;
+  struct message write = {
+      .type = MESSAGE_WRITE,
+      .request = delivery_number(handoff, index),
+      .key = {key.data + OWNER_BYTES, key.size - OWNER_BYTES},
+      .key_blob = entry->key,
+      .object = blob_bytes(entry->value),
+      .object_blob = entry->value,
+  };
+  step_send(step, handoff->owner, &write);
+}
+
+static void batch_scanned(struct handoff *handoff, struct step *step, const struct event *event) {
+  ASSERT(handoff->open == 0);
+  ASSERT(event->scan.count <= HANDOFF_WINDOW);
+  if (event->scan.err != ERR_OK || !step_is_up(step, handoff->owner)) {
+    turn_end(handoff, step, true);
+    return;
+  }
+  if (event->scan.count == 0) {
+    /* What was counted and is not there (a deletion that seemed to fail) is taken off the count. */
+    if (handoff->from_start) {
+      tally_remove(handoff, handoff->owner, handoff->count_at_scan);
+      show_totals(handoff, step);
+    }
+    turn_end(handoff, step, false);
+    return;
+  }
+  blob_put(handoff->cursor);
+  handoff->cursor = key_after(step, blob_bytes(event->scan.entries[event->scan.count - 1].key));
+  handoff->end = event->scan.end || handoff->cursor == NULL;
+  handoff->generation += 1;
+  handoff->state = HANDOFF_SENDING;
+  handoff->deadline_ns = step->now_ns + ANSWER_NS;
+  for (uint32_t i = 0; i < event->scan.count; i++) {
+    deliver(handoff, step, i, &event->scan.entries[i]);
+  }
+}
+
+void handoff_scan_done(struct handoff *handoff, struct step *step, const struct event *event) {
+  if (handoff->state == HANDOFF_COUNTING) {
+    count_done(handoff, step, event);
+    show_totals(handoff, step);
+  } else {
+    ASSERT(handoff->state == HANDOFF_SCANNING);
+    batch_scanned(handoff, step, event);
+  }
+}
+
+static void acknowledged(struct handoff *handoff, struct step *step, uint32_t from, const struct message *message) {
+  uint32_t index = (uint32_t)(message->request & ((1u << INDEX_BITS) - 1u));
+  bool current = handoff->state == HANDOFF_SENDING && from == handoff->owner && index < HANDOFF_WINDOW &&
+                 message->request == delivery_number(handoff, index) && handoff->deliveries[index].key != NULL;
+  if (!current) {
+    COUNT(step->stats->messages_late);
+    return;
+  }
+  uint64_t credit = message->digest;
+  handoff->credit = credit > HANDOFF_WINDOW ? HANDOFF_WINDOW : (uint32_t)credit;
+  bool durable = message->err == ERR_OK && (message->flags & MESSAGE_DURABLE) != 0;
+  if (!durable || handoff->credit == 0) {
+    handoff->credit = handoff->credit == 0 ? 1 : handoff->credit;
+    turn_end(handoff, step, true); /* the owner has too much in hand: what it did take is delivered again, without effect */
+    return;
+  }
+  struct delivery *delivery = &handoff->deliveries[index];
+  struct bytes key = blob_bytes(delivery->key);
+  struct message drop = {
+      .type = MESSAGE_HINT_DROP,
+      .owner = handoff->owner,
+      .digest = delivery->digest,
+      .key = {key.data + OWNER_BYTES, key.size - OWNER_BYTES},
+      .key_blob = delivery->key,
+  };
+  step_send(step, step->self, &drop);
+  COUNT(step->stats->hints_delivered);
+  blob_put(delivery->key);
+  delivery->key = NULL;
+  handoff->open -= 1;
+  handoff->deadline_ns = step->now_ns + ANSWER_NS;
+  if (handoff->open == 0 && handoff->end) {
+    turn_end(handoff, step, false);
+  } else if (handoff->open == 0) {
+    scan_next(handoff, step);
+  }
+}
+
+void handoff_message(struct handoff *handoff, struct step *step, uint32_t from, const struct message *message) {
+  if (message->type == MESSAGE_WRITE_ACK) {
+    acknowledged(handoff, step, from, message);
+    return;
+  }
+  ASSERT(from == step->self);
+  if (message->type == MESSAGE_HINT_KEPT) {
+    COUNT(step->stats->hints_kept);
+    if (!will_be_met(handoff, message->key)) {
+      tally_add(handoff, message->owner, written_ms(message->object));
+    }
+  } else {
+    ASSERT(message->type == MESSAGE_HINT_DROPPED);
+    tally_remove(handoff, message->owner, 1);
+  }
+  show_totals(handoff, step);
+}
+
+/* The next owner in turn that is up, has hints, and is not being left alone. */
+static void turn_begin(struct handoff *handoff, struct step *step) {
+  for (uint32_t i = 0; i < handoff->tally_count; i++) {
+    uint32_t at = (handoff->turn + 1 + i) % handoff->tally_count;
+    const struct tally *tally = &handoff->tallies[at];
+    if (tally->count > 0 && tally->not_before_ns <= step->now_ns && step_is_up(step, tally->owner)) {
+      handoff->turn = at;
+      handoff->owner = tally->owner;
+      scan_next(handoff, step);
+      return;
+    }
+  }
+  handoff->deadline_ns = step->now_ns + IDLE_NS;
+}
+
+void handoff_tick(struct handoff *handoff, struct step *step) {
+  if (step->now_ns < handoff->deadline_ns) {
+    return;
+  }
+  switch (handoff->state) {
+    case HANDOFF_START:
+      count_scan(handoff, step);
+      break;
+    case HANDOFF_IDLE:
+      turn_begin(handoff, step);
+      break;
+    case HANDOFF_SENDING:
+      turn_end(handoff, step, true);
+      break;
+    case HANDOFF_COUNTING:
+    case HANDOFF_SCANNING:
+      break;
+  }
+}

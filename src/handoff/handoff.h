@@ -1,0 +1,36 @@
+/* Hinted handoff (paper §4.6): the keeper of hints.
+ *
+ * A stand-in's replica keeps, in the space of hints, objects meant for others (replica.h). This module counts them, and hands them over once
+ * their owner answers: owner by owner in turn, a batch at a time,
+ *
+ *   IDLE --an owner is up and has hints--> SCANNING --batch read--> SENDING --all acknowledged--> SCANNING ... --end--> IDLE
+ *                                                                     |
+ *                                                                     +-- refused, or silence: back off this owner, IDLE
+ *
+ * A batch is bounded by count and bytes and by the credit that the owner sent with its last acknowledgement. A hint is deleted only
+ * after its owner has acknowledged that it is durable there, and only if it is still the object that was delivered
+ * (HINT_DROP): what was added to it meanwhile stays. Hints never expire.
+ *
+ * INVARIANTS: at most one batch is under way; the count of an owner is that of the durable hints found at the start, plus those
+ * that the replica told of since, less those dropped.
+ */
+#ifndef GRAMME_HANDOFF_HANDOFF_H
+#define GRAMME_HANDOFF_HANDOFF_H
+
+#include "seam/step.h"
+
+struct handoff;
+
+size_t handoff_size(void);
+/* `memory` has handoff_size() bytes, aligned to 64, zeroed. The first tick begins to count what is on disk. */
+struct handoff *handoff_init(void *memory);
+
+void handoff_tick(struct handoff *handoff, struct step *step);
+uint64_t handoff_deadline(const struct handoff *handoff);
+void handoff_scan_done(struct handoff *handoff, struct step *step, const struct event *event);
+/* WRITE_ACK of a delivery; HINT_KEPT and HINT_DROPPED from the own replica. */
+void handoff_message(struct handoff *handoff, struct step *step, uint32_t from, const struct message *message);
+bool handoff_owns_request(uint64_t request);
+void handoff_totals(const struct handoff *handoff, uint64_t *hints, uint64_t *oldest_ms);
+
+#endif

@@ -1,0 +1,663 @@
+#include "replica/replica.h"
+
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/map.h"
+#include "version/bucket.h"
+#include "version/context.h"
+#include "version/object.h"
+
+#define NONE UINT32_MAX
+#define MAP_SLOTS (4u * PENDING_KEYS_MAX)
+#define HINT_PREFIX_BYTES 4u
+
+_Static_assert((MAP_SLOTS & (MAP_SLOTS - 1)) == 0, "the map wants a power of two");
+_Static_assert(PENDING_OPS_MAX >= PENDING_KEYS_MAX, "each pending key has at least one operation");
+
+/* A message that waits for its key, or (a write) for its commit. */
+struct operation {
+  enum message_type type;
+  uint8_t flags;
+  uint32_t from;
+  uint32_t owner;
+  uint64_t request;
+  uint64_t digest;
+  uint64_t commit_sequence; /* of its commit, among all commits of this replica */
+  struct put_options options;
+  struct blob *object;  /* WRITE: object, STAMP: value; NULL when empty */
+  struct blob *context; /* STAMP */
+  uint32_t slot;
+  uint32_t next;        /* in the slot's queue, or the free list */
+  bool removes;         /* its commit deletes the key */
+  bool adds;            /* its commit makes a hint where there was none */
+};
+
+enum slot_state { SLOT_FREE = 0, SLOT_READING, SLOT_KNOWN };
+
+struct slot {
+  enum slot_state state;
+  enum space space;
+  uint32_t owner;
+  uint64_t hash;
+  struct blob *key;     /* in its space's form */
+  struct blob *object;  /* KNOWN: what the node holds; NULL absent */
+  uint32_t head, tail;  /* operations that wait */
+  uint32_t commits;     /* under way */
+  uint32_t next;        /* free list, or the list of slots with operations left over */
+  bool listed;          /* in that list */
+  bool adds_owed;       /* the commit that made this hint failed: the next that succeeds makes it */
+};
+
+struct replica {
+  struct actor actor;
+  uint64_t stand_in_epoch;    /* the stand-in actors' incarnations are made of it */
+  bool stand_in_used;         /* a dot has been issued in this epoch */
+  uint64_t seed;
+  uint64_t commit_sequence;   /* of the last commit emitted */
+  uint64_t unsynced_sequence; /* of the last one emitted without sync */
+  uint64_t synced_sequence;   /* of the last one with sync that has completed */
+  uint32_t free_slot, free_operation;
+  uint32_t slots_used, operations_used;
+  uint32_t left_head, left_tail;
+  struct past context; /* of the put being stamped */
+  struct map map;
+  struct map_slot map_slots[MAP_SLOTS];
+  struct slot slots[PENDING_KEYS_MAX];
+  struct operation operations[PENDING_OPS_MAX];
+};
+
+size_t replica_size(void) {
+  return (sizeof(struct replica) + 63u) & ~(size_t)63u;
+}
+
+struct replica *replica_init(void *memory, struct actor actor, uint64_t stand_in_epoch, uint64_t seed) {
+  ASSERT(memory != NULL);
+  ASSERT(actor.node != 0);
+  ASSERT(actor.incarnation != stand_in_epoch);
+  struct replica *replica = memory;
+  memset(replica, 0, sizeof *replica);
+  replica->actor = actor;
+  replica->stand_in_epoch = stand_in_epoch;
+  replica->seed = seed;
+  replica->left_head = replica->left_tail = NONE;
+  map_init(&replica->map, replica->map_slots, MAP_SLOTS);
+  for (uint32_t i = 0; i < PENDING_KEYS_MAX; i++) {
+    replica->slots[i].next = i + 1 < PENDING_KEYS_MAX ? i + 1 : NONE;
+  }
+  for (uint32_t i = 0; i < PENDING_OPS_MAX; i++) {
+    replica->operations[i].next = i + 1 < PENDING_OPS_MAX ? i + 1 : NONE;
+  }
+  return replica;
+}
+
+struct actor replica_actor(const struct replica *replica) {
+  return replica->actor;
+}
+
+bool replica_is_idle(const struct replica *replica) {
+  return replica->slots_used == 0 && replica->operations_used == 0;
+}
+
+bool replica_wants_tick(const struct replica *replica) {
+  return replica->left_head != NONE;
+}
+
+/* How many more writes this replica would take now: what hint delivery is paced by. */
+static uint64_t replica_credit(const struct replica *replica) {
+  uint32_t left = PENDING_OPS_MAX - replica->operations_used;
+  uint32_t keys_left = PENDING_KEYS_MAX - replica->slots_used;
+  return (left < keys_left ? left : keys_left) / 16u;
+}
+
+/* -- slots and operations ------------------------------------------------ */
+
+static struct blob *space_key(struct step *step, const struct message *message) {
+  if (message->owner == 0) {
+    bool whole = message->key_blob != NULL && message->key_blob->size == message->key.size;
+    return whole ? blob_get(message->key_blob) : blob_copy(step->pool, message->key);
+  }
+  struct blob *key = blob_new(step->pool, HINT_PREFIX_BYTES + message->key.size);
+  if (key != NULL) {
+    for (uint32_t i = 0; i < HINT_PREFIX_BYTES; i++) {
+      key->data[i] = (uint8_t)(message->owner >> (24u - 8u * i));
+    }
+    memcpy(key->data + HINT_PREFIX_BYTES, message->key.data, message->key.size);
+  }
+  return key;
+}
+
+/* The store key inside a key of either space. */
+static struct bytes slot_store_key(const struct slot *slot) {
+  struct bytes key = blob_bytes(slot->key);
+  size_t skip = slot->space == SPACE_HINTS ? HINT_PREFIX_BYTES : 0;
+  return (struct bytes){key.data + skip, key.size - skip};
+}
+
+/* Finds or makes the slot of the message's key. BUSY when there is no room, or when another key of the same
+ * hash is under way (the hash is seeded: nobody can aim at it). */
+static enum err slot_find(struct replica *replica, struct step *step, const struct message *message, uint32_t *index) {
+  uint64_t hash = bytes_hash(message->key, replica->seed + message->owner);
+  if (map_find(&replica->map, hash, index)) {
+    const struct slot *found = &replica->slots[*index];
+    bool same = found->owner == message->owner && bytes_equal(slot_store_key(found), message->key);
+    return same ? ERR_OK : ERR_BUSY;
+  }
+  if (replica->free_slot == NONE) {
+    return ERR_BUSY;
+  }
+  struct blob *key = space_key(step, message);
+  if (key == NULL) {
+    return ERR_NOMEM;
+  }
+  *index = replica->free_slot;
+  struct slot *slot = &replica->slots[*index];
+  ASSERT(slot->state == SLOT_FREE);
+  replica->free_slot = slot->next;
+  replica->slots_used += 1;
+  *slot = (struct slot){
+      .state = SLOT_READING,
+      .space = message->owner == 0 ? SPACE_OBJECTS : SPACE_HINTS,
+      .owner = message->owner,
+      .hash = hash,
+      .key = key,
+      .head = NONE,
+      .tail = NONE,
+      .next = NONE,
+  };
+  map_insert(&replica->map, hash, *index);
+  step_read(step, token_make(TOKEN_REPLICA, *index), slot->space, key);
+  return ERR_OK;
+}
+
+static void slot_free_if_idle(struct replica *replica, uint32_t index) {
+  struct slot *slot = &replica->slots[index];
+  if (slot->state != SLOT_KNOWN || slot->commits != 0 || slot->head != NONE || slot->listed) {
+    return;
+  }
+  bool removed = map_remove(&replica->map, slot->hash);
+  ASSERT(removed);
+  blob_put(slot->key);
+  blob_put(slot->object);
+  *slot = (struct slot){.state = SLOT_FREE, .next = replica->free_slot};
+  replica->free_slot = index;
+  replica->slots_used -= 1;
+}
+
+static uint32_t operation_take(struct replica *replica) {
+  uint32_t index = replica->free_operation;
+  if (index != NONE) {
+    replica->free_operation = replica->operations[index].next;
+    replica->operations_used += 1;
+  }
+  return index;
+}
+
+static void operation_free(struct replica *replica, uint32_t index) {
+  struct operation *operation = &replica->operations[index];
+  ASSERT(replica->operations_used > 0);
+  blob_put(operation->object);
+  blob_put(operation->context);
+  *operation = (struct operation){.next = replica->free_operation};
+  replica->free_operation = index;
+  replica->operations_used -= 1;
+}
+
+/* -- answers --------------------------------------------------------------- */
+
+static void answer_error(struct replica *replica, struct step *step, const struct operation *operation, enum err err) {
+  ASSERT(err != ERR_OK);
+  struct message answer = {.request = operation->request, .owner = operation->owner, .err = err};
+  if (operation->type == MESSAGE_READ) {
+    answer.type = MESSAGE_READ_REPLY;
+  } else if (operation->type == MESSAGE_STAMP) {
+    answer.type = MESSAGE_STAMPED;
+  } else if (operation->type == MESSAGE_WRITE) {
+    answer.type = MESSAGE_WRITE_ACK;
+    answer.digest = replica_credit(replica);
+  } else {
+    return; /* nobody waits for a HINT_DROP: the hint is delivered once more */
+  }
+  if ((operation->flags & MESSAGE_QUIET) == 0) {
+    step_send(step, operation->from, &answer);
+  }
+}
+
+static void answer_written(struct replica *replica, struct step *step, const struct operation *operation, enum err err,
+                           bool durable) {
+  if ((operation->flags & MESSAGE_QUIET) != 0) {
+    return;
+  }
+  struct message ack = {
+      .type = MESSAGE_WRITE_ACK,
+      .flags = durable ? MESSAGE_DURABLE : 0,
+      .request = operation->request,
+      .owner = operation->owner,
+      .err = err,
+      .digest = replica_credit(replica),
+  };
+  step_send(step, operation->from, &ack);
+}
+
+static void answer_read(struct replica *replica, struct step *step, const struct slot *slot,
+                        const struct operation *operation) {
+  struct message reply = {.type = MESSAGE_READ_REPLY, .request = operation->request, .owner = operation->owner};
+  struct blob *clock = NULL;
+  if (slot->object != NULL) {
+    bool small = slot->object->size <= step->tunables->small_value_bytes;
+    bool whole = (operation->flags & MESSAGE_FULL) != 0 || (small && (operation->flags & MESSAGE_CLOCK) == 0);
+    reply.object_blob = slot->object;
+    reply.digest = object_digest(blob_bytes(slot->object));
+    if (!whole) {
+      struct object object;
+      enum err err = object_open(&object, blob_bytes(slot->object));
+      ASSERT(err == ERR_OK);
+      clock = object_clock(step->pool, &object);
+      if (clock == NULL) {
+        answer_error(replica, step, operation, ERR_NOMEM);
+        return;
+      }
+      reply.object_blob = clock;
+      reply.flags = MESSAGE_CLOCK;
+    }
+    reply.object = blob_bytes(reply.object_blob);
+  }
+  step_send(step, operation->from, &reply);
+  blob_put(clock);
+}
+
+/* -- running an operation on a known object ----------------------------------- */
+
+/* Who stamps: for each owner that this node stands in for another actor, new whenever hints have been given away. */
+static struct actor stamping_actor(struct replica *replica, const struct slot *slot) {
+  if (slot->space == SPACE_OBJECTS) {
+    return replica->actor;
+  }
+  ASSERT(slot->owner != 0);
+  uint64_t words[2] = {replica->stand_in_epoch, slot->owner};
+  uint64_t incarnation = bytes_hash((struct bytes){(const uint8_t *)words, sizeof words}, 0);
+  replica->stand_in_used = true;
+  return (struct actor){.node = replica->actor.node, .incarnation = incarnation};
+}
+
+/* The stand-in actors may not claim what they issued until now: it is, or may be, no longer all here. */
+static void stand_in_forgets(struct replica *replica, struct step *step) {
+  if (replica->stand_in_used) {
+    replica->stand_in_epoch = prng_u64(step->prng);
+    replica->stand_in_used = false;
+    COUNT(step->stats->incarnations);
+  }
+}
+
+/* Makes `object` (taken over; NULL deletes) the slot's and commits it for the operation, which then waits for that. */
+static void commit_take(struct replica *replica, struct step *step, uint32_t index, struct blob *object) {
+  struct operation *operation = &replica->operations[index];
+  struct slot *slot = &replica->slots[operation->slot];
+  bool sync = (operation->flags & MESSAGE_NOSYNC) == 0;
+  operation->removes = object == NULL;
+  operation->adds = slot->space == SPACE_HINTS && slot->object == NULL;
+  blob_put(slot->object);
+  slot->object = object;
+  slot->commits += 1;
+  replica->commit_sequence += 1;
+  operation->commit_sequence = replica->commit_sequence;
+  if (!sync) {
+    replica->unsynced_sequence = replica->commit_sequence;
+  }
+  /* The bytes are in the slot now: what the operation brought is not needed any more. */
+  blob_put(operation->object);
+  operation->object = NULL;
+  step_commit(step, token_make(TOKEN_REPLICA, PENDING_KEYS_MAX + (uint64_t)index), slot->space, slot->key, object, sync);
+}
+
+static struct bucket_props key_props(const struct step *step, const struct slot *slot) {
+  struct bytes key = slot_store_key(slot);
+  ASSERT(key.size >= POSITION_BYTES);
+  struct bytes user_key = {key.data + POSITION_BYTES, key.size - POSITION_BYTES};
+  return bucket_find(step->buckets, bucket_of_key(user_key));
+}
+
+/* True when the operation is finished, false when it waits for its commit. */
+static bool run_write(struct replica *replica, struct step *step, uint32_t index, struct bytes object,
+                      struct blob *object_blob) {
+  struct operation *operation = &replica->operations[index];
+  struct slot *slot = &replica->slots[operation->slot];
+  struct blob *merged = NULL;
+  enum resolve resolve = key_props(step, slot).resolve;
+  enum err err = object_merge(step->scratch, step->pool, slot->object, object, object_blob, resolve,
+                              step->version_stats, &merged);
+  if (err != ERR_OK) {
+    answer_error(replica, step, operation, err);
+    return true;
+  }
+  bool wants_sync = (operation->flags & MESSAGE_NOSYNC) == 0;
+  bool all_synced = replica->unsynced_sequence <= replica->synced_sequence;
+  if (merged == slot->object && slot->commits == 0 && (all_synced || !wants_sync)) {
+    blob_put(merged);
+    answer_written(replica, step, operation, ERR_OK, true);
+    return true;
+  }
+  if ((operation->flags & MESSAGE_EARLY) != 0) {
+    answer_written(replica, step, operation, ERR_OK, false);
+  }
+  commit_take(replica, step, index, merged);
+  return false;
+}
+
+static enum err stamp_object(struct replica *replica, struct step *step, const struct slot *slot,
+                             const struct operation *operation, struct bytes value, struct bytes context,
+                             struct dot dot, struct blob **stamped) {
+  struct bucket_props props = key_props(step, slot);
+  struct past *past = &replica->context;
+  bool blind = (operation->flags & MESSAGE_BLIND) != 0;
+  if (!blind && context.size == 0) {
+    past_init(past);
+  } else if (!blind) {
+    struct bytes key = slot_store_key(slot);
+    struct position position = position_read(key.data);
+    struct context_binding binding = {step->cluster_seed, position.high, position.low};
+    uint32_t coordinator = 0;
+    enum err err = context_decode(context, binding, past, &coordinator);
+    if (err != ERR_OK) {
+      return err;
+    }
+  }
+  struct put put = {
+      .context = blind ? NULL : past,
+      .dot = dot,
+      .contiguous = true,
+      .tombstone = (operation->options.put_flags & PUT_TOMBSTONE) != 0,
+      .keep_expiry = (operation->options.put_flags & PUT_KEEP_EXPIRY) != 0,
+      .expires_at_ms = operation->options.expires_at_ms,
+      .value = value,
+      .resolve = props.resolve,
+      .sibling_max = props.sibling_max,
+  };
+  return object_put(step->scratch, step->pool, slot->object, &put, step->version_stats, stamped);
+}
+
+static bool run_stamp(struct replica *replica, struct step *step, uint32_t index, struct bytes value,
+                      struct bytes context) {
+  struct operation *operation = &replica->operations[index];
+  struct slot *slot = &replica->slots[operation->slot];
+  struct actor actor = stamping_actor(replica, slot);
+  struct dot dot = {.actor = actor, .time = hlc_tick(step->hlc, step->wall_ms)};
+  struct blob *stamped = NULL;
+  enum err err = stamp_object(replica, step, slot, operation, value, context, dot, &stamped);
+  if (err != ERR_OK) {
+    answer_error(replica, step, operation, err);
+    return true;
+  }
+  struct message answer = {
+      .type = MESSAGE_STAMPED,
+      .request = operation->request,
+      .owner = operation->owner,
+      .object = blob_bytes(stamped),
+      .object_blob = stamped,
+      .stamp_time = dot.time,
+      .stamp_incarnation = actor.incarnation,
+  };
+  step_send(step, operation->from, &answer);
+  if ((operation->flags & MESSAGE_EARLY) != 0) {
+    answer_written(replica, step, operation, ERR_OK, false);
+  }
+  commit_take(replica, step, index, stamped);
+  return false;
+}
+
+static bool run_hint_drop(struct replica *replica, struct step *step, uint32_t index) {
+  struct operation *operation = &replica->operations[index];
+  struct slot *slot = &replica->slots[operation->slot];
+  ASSERT(slot->space == SPACE_HINTS);
+  bool same = slot->object != NULL && object_digest(blob_bytes(slot->object)) == operation->digest;
+  if (!same) {
+    return true;
+  }
+  stand_in_forgets(replica, step);
+  commit_take(replica, step, index, NULL);
+  return false;
+}
+
+static void run(struct replica *replica, struct step *step, uint32_t index, struct bytes object,
+                struct blob *object_blob, struct bytes context) {
+  struct operation *operation = &replica->operations[index];
+  const struct slot *slot = &replica->slots[operation->slot];
+  ASSERT(slot->state == SLOT_KNOWN);
+  bool finished = true;
+  if (operation->type == MESSAGE_READ) {
+    answer_read(replica, step, slot, operation);
+  } else if (operation->type == MESSAGE_WRITE) {
+    finished = run_write(replica, step, index, object, object_blob);
+  } else if (operation->type == MESSAGE_STAMP) {
+    finished = run_stamp(replica, step, index, object, context);
+  } else {
+    ASSERT(operation->type == MESSAGE_HINT_DROP);
+    finished = run_hint_drop(replica, step, index);
+  }
+  if (finished) {
+    operation_free(replica, index);
+  }
+}
+
+/* -- queues ---------------------------------------------------------------------- */
+
+static void left_push(struct replica *replica, uint32_t index) {
+  struct slot *slot = &replica->slots[index];
+  if (slot->listed) {
+    return;
+  }
+  slot->listed = true;
+  slot->next = NONE;
+  if (replica->left_tail == NONE) {
+    replica->left_head = index;
+  } else {
+    replica->slots[replica->left_tail].next = index;
+  }
+  replica->left_tail = index;
+}
+
+/* Runs up to `budget` waiting operations of a known slot; returns how many. */
+static uint32_t slot_run(struct replica *replica, struct step *step, uint32_t index, uint32_t budget) {
+  struct slot *slot = &replica->slots[index];
+  uint32_t ran = 0;
+  while (slot->head != NONE && ran < budget) {
+    uint32_t operation = slot->head;
+    slot->head = replica->operations[operation].next;
+    if (slot->head == NONE) {
+      slot->tail = NONE;
+    }
+    replica->operations[operation].next = NONE;
+    struct blob *object = replica->operations[operation].object;
+    struct blob *context = blob_get(replica->operations[operation].context);
+    blob_get(object);
+    run(replica, step, operation, blob_bytes(object), object, blob_bytes(context));
+    blob_put(object);
+    blob_put(context);
+    ran += 1;
+  }
+  if (slot->head != NONE) {
+    left_push(replica, index);
+  }
+  return ran;
+}
+
+/* Keeps what an operation that must wait has only borrowed. False when there is no room. */
+static bool operation_keep(struct step *step, struct operation *operation, const struct message *message) {
+  if (message->object.size > 0) {
+    operation->object =
+        message->object_blob != NULL ? blob_get(message->object_blob) : blob_copy(step->pool, message->object);
+    if (operation->object == NULL) {
+      return false;
+    }
+  }
+  if (message->context.size > 0) {
+    operation->context = blob_copy(step->pool, message->context);
+    if (operation->context == NULL) {
+      return false;
+    }
+  }
+  return true;
+}
+
+static bool message_makes_sense(const struct message *message) {
+  if (message->key.size < POSITION_BYTES || message->key.size > POSITION_BYTES + KEY_MAX_BYTES) {
+    return false;
+  }
+  if (message->type == MESSAGE_WRITE) {
+    struct object object;
+    return object_open(&object, message->object) == ERR_OK && !object.is_clock;
+  }
+  return true;
+}
+
+void replica_message(struct replica *replica, struct step *step, uint32_t from, const struct message *message) {
+  if (!message_makes_sense(message)) {
+    COUNT(step->stats->messages_bad);
+    return;
+  }
+  struct operation asked = {
+      .type = message->type,
+      .flags = message->flags,
+      .from = from,
+      .owner = message->owner,
+      .request = message->request,
+      .digest = message->digest,
+      .options = message->options,
+      .next = NONE,
+  };
+  uint32_t slot_index = NONE;
+  uint32_t index = operation_take(replica);
+  enum err err = index == NONE ? ERR_BUSY : slot_find(replica, step, message, &slot_index);
+  if (err != ERR_OK) {
+    COUNT(step->stats->busy);
+    if (index != NONE) {
+      operation_free(replica, index);
+    }
+    answer_error(replica, step, &asked, err);
+    return;
+  }
+  asked.slot = slot_index;
+  struct operation *operation = &replica->operations[index];
+  struct slot *slot = &replica->slots[slot_index];
+  *operation = asked;
+  if (slot->state == SLOT_KNOWN && slot->head == NONE) {
+    run(replica, step, index, message->object, message->object_blob, message->context);
+    slot_free_if_idle(replica, slot_index);
+    return;
+  }
+  if (!operation_keep(step, operation, message)) {
+    answer_error(replica, step, operation, ERR_NOMEM);
+    operation_free(replica, index);
+    return;
+  }
+  if (slot->tail == NONE) {
+    slot->head = index;
+  } else {
+    replica->operations[slot->tail].next = index;
+  }
+  slot->tail = index;
+}
+
+static void slot_fail(struct replica *replica, struct step *step, uint32_t index, enum err err) {
+  struct slot *slot = &replica->slots[index];
+  while (slot->head != NONE) {
+    uint32_t operation = slot->head;
+    slot->head = replica->operations[operation].next;
+    answer_error(replica, step, &replica->operations[operation], err);
+    operation_free(replica, operation);
+  }
+  slot->tail = NONE;
+}
+
+void replica_read_done(struct replica *replica, struct step *step, uint64_t token, enum err err, struct blob *value) {
+  uint64_t number = token_value(token);
+  ASSERT(number < PENDING_KEYS_MAX);
+  uint32_t index = (uint32_t)number;
+  struct slot *slot = &replica->slots[index];
+  ASSERT(slot->state == SLOT_READING);
+  slot->state = SLOT_KNOWN;
+  struct object object;
+  if (err == ERR_OK && value != NULL) {
+    err = object_open(&object, blob_bytes(value));
+    if (err == ERR_OK && object.is_clock) {
+      err = ERR_CORRUPT;
+    }
+  }
+  if (err != ERR_OK) {
+    COUNT(step->stats->store_errors);
+    slot_fail(replica, step, index, err);
+  } else {
+    slot->object = blob_get(value);
+    (void)slot_run(replica, step, index, OPS_PER_STEP_MAX);
+  }
+  slot_free_if_idle(replica, index);
+}
+
+static void tell_hints(struct step *step, const struct slot *slot, const struct operation *operation) {
+  struct message told = {
+      .type = operation->removes ? MESSAGE_HINT_DROPPED : MESSAGE_HINT_KEPT,
+      .owner = slot->owner,
+      .key = blob_bytes(slot->key),
+      .key_blob = slot->key,
+      .object = blob_bytes(slot->object),
+      .object_blob = slot->object,
+  };
+  step_send(step, step->self, &told);
+}
+
+static void commit_failed(struct replica *replica, struct step *step, const struct operation *operation, enum err err) {
+  COUNT(step->stats->store_errors);
+  /* Our own dot may be known to others and is not in our store: this incarnation must not claim it. */
+  if (operation->type == MESSAGE_STAMP) {
+    stand_in_forgets(replica, step);
+    replica->actor.incarnation = prng_u64(step->prng);
+    COUNT(step->stats->incarnations);
+  }
+  answer_written(replica, step, operation, err, false);
+}
+
+void replica_commit_done(struct replica *replica, struct step *step, uint64_t token, enum err err) {
+  uint64_t number = token_value(token);
+  ASSERT(number >= PENDING_KEYS_MAX && number < PENDING_KEYS_MAX + PENDING_OPS_MAX);
+  uint32_t index = (uint32_t)(number - PENDING_KEYS_MAX);
+  struct operation *operation = &replica->operations[index];
+  struct slot *slot = &replica->slots[operation->slot];
+  ASSERT(slot->state == SLOT_KNOWN);
+  ASSERT(slot->commits > 0);
+  slot->commits -= 1;
+  bool synced = (operation->flags & MESSAGE_NOSYNC) == 0;
+  if (err == ERR_OK) {
+    if (synced && operation->commit_sequence > replica->synced_sequence) {
+      replica->synced_sequence = operation->commit_sequence;
+    }
+    if (operation->type != MESSAGE_HINT_DROP) {
+      answer_written(replica, step, operation, ERR_OK, true);
+    }
+    if (operation->removes || operation->adds || slot->adds_owed) {
+      tell_hints(step, slot, operation);
+      slot->adds_owed = false;
+    }
+  } else {
+    slot->adds_owed = slot->adds_owed || operation->adds;
+    commit_failed(replica, step, operation, err);
+  }
+  uint32_t slot_index = operation->slot;
+  operation_free(replica, index);
+  slot_free_if_idle(replica, slot_index);
+}
+
+void replica_tick(struct replica *replica, struct step *step) {
+  uint32_t budget = OPS_PER_STEP_MAX;
+  while (replica->left_head != NONE && budget > 0) {
+    uint32_t index = replica->left_head;
+    struct slot *slot = &replica->slots[index];
+    replica->left_head = slot->next;
+    if (replica->left_head == NONE) {
+      replica->left_tail = NONE;
+    }
+    slot->listed = false;
+    slot->next = NONE;
+    budget -= slot_run(replica, step, index, budget);
+    slot_free_if_idle(replica, index);
+  }
+}

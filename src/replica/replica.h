@@ -1,0 +1,50 @@
+/* One node's replicas: what it does with reads and writes of the keys that it keeps (paper §5: the
+ * "local read and write processing" of the request coordination component).
+ *
+ * All work on a key goes through one slot while anything of it is under way, so that a write is never merged
+ * with a state older than one that this node has already accepted:
+ *
+ *            first operation                   storage answers
+ *   (none) -------------------> READING ----------------------> KNOWN <--+
+ *     ^                          operations queue                |  |    | each operation runs at once
+ *     |                                                          |  +----+ on the object in memory
+ *     +-- no operation waits, no commit under way ---------------+
+ *
+ *   state    operation arrives   storage has read          commit completes              commit fails
+ *   READING  queue it            run the queue -> KNOWN    -                             -
+ *   KNOWN    run it              -                         acknowledge; free if idle     answer the error; when idle: free
+ *
+ * An object in the space of hints is the same thing under another owner: the replica keeps it for a node that is away.
+ *
+ * Actors issue dots here, and each claims all that it issued before for the key. The primary actor stamps keys of which this node is a replica:
+ * all that it ever issued for one is in the local store. For each owner that the node stands in for there is a stand-in actor: all that it
+ * issued for a key is in that owner's hint, until a hint is given away; then the next dot is another incarnation's. A stamp whose commit
+ * fails may be known elsewhere and not here: then both get new incarnations. (docs/adr/0002)
+ *
+ * INVARIANTS: a slot's object descends from every state of the key that was acknowledged by this incarnation;
+ * commits of a slot are emitted in the order in which its objects descend; WRITE_ACK with MESSAGE_DURABLE only after the commit that holds the
+ * write, or a later one of the same key, was answered OK, and synced unless the write asked not to be.
+ */
+#ifndef GRAMME_REPLICA_REPLICA_H
+#define GRAMME_REPLICA_REPLICA_H
+
+#include "seam/step.h"
+
+struct replica;
+
+size_t replica_size(void);
+/* `memory` has replica_size() bytes, aligned to 64, zeroed. */
+struct replica *replica_init(void *memory, struct actor actor, uint64_t stand_in_epoch, uint64_t seed);
+
+/* READ, WRITE, STAMP and HINT_DROP, from any node, this one included. */
+void replica_message(struct replica *replica, struct step *step, uint32_t from, const struct message *message);
+void replica_read_done(struct replica *replica, struct step *step, uint64_t token, enum err err, struct blob *value);
+void replica_commit_done(struct replica *replica, struct step *step, uint64_t token, enum err err);
+/* Runs operations that a step before this one left over. */
+void replica_tick(struct replica *replica, struct step *step);
+bool replica_wants_tick(const struct replica *replica);
+struct actor replica_actor(const struct replica *replica);
+/* Nothing is under way; for tests. */
+bool replica_is_idle(const struct replica *replica);
+
+#endif

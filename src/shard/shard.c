@@ -1,0 +1,337 @@
+#include "shard/shard.h"
+
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/heap.h"
+#include "coord/coord.h"
+#include "handoff/handoff.h"
+#include "member/member.h"
+#include "replica/replica.h"
+#include "version/context.h"
+
+struct shard {
+  uint32_t node;
+  uint64_t cluster_seed;
+  uint64_t now_ns; /* of the last event */
+  struct shard_tunables tunables;
+  struct hlc hlc;
+  struct prng prng;
+  struct blob_pool pool;
+  struct shard_stats stats;
+  struct version_stats version_stats;
+  struct heartbeat health;
+  struct local_queue local;
+  struct member *member;
+  struct replica *replica;
+  struct coord *coord;
+  struct handoff *handoff;
+  struct version_scratch *scratch;
+};
+
+static size_t align64(size_t size) {
+  return (size + 63u) & ~(size_t)63u;
+}
+
+size_t shard_size(void) {
+  return align64(sizeof(struct shard)) + align64(member_size()) + align64(replica_size()) + align64(coord_size()) +
+         align64(handoff_size()) + align64(version_scratch_size());
+}
+
+static void *carve(uint8_t **memory, size_t size) {
+  void *piece = *memory;
+  *memory += align64(size);
+  return piece;
+}
+
+struct shard *shard_init(void *memory, const struct shard_config *config) {
+  ASSERT(((uintptr_t)memory & 63u) == 0);
+  ASSERT(config->node != 0);
+  ASSERT(config->actor.node == config->node);
+  uint8_t *rest = memory;
+  struct shard *shard = carve(&rest, sizeof(struct shard));
+  memset(shard, 0, sizeof *shard);
+  shard->node = config->node;
+  shard->cluster_seed = config->cluster_seed;
+  shard->tunables = config->tunables;
+  hlc_init(&shard->hlc, config->hlc_floor);
+  prng_init(&shard->prng, config->seed);
+  blob_pool_init(&shard->pool, config->value_memory, config->value_memory_bytes);
+  uint64_t stand_in = prng_u64(&shard->prng);
+  uint64_t hash_seed = prng_u64(&shard->prng);
+  shard->member = member_init(carve(&rest, member_size()), config);
+  shard->replica = replica_init(carve(&rest, replica_size()), config->actor, stand_in, hash_seed);
+  shard->coord = coord_init(carve(&rest, coord_size()), (uint32_t)prng_u64(&shard->prng));
+  shard->handoff = handoff_init(carve(&rest, handoff_size()));
+  shard->scratch = carve(&rest, version_scratch_size());
+  ASSERT((size_t)(rest - (uint8_t *)memory) == shard_size());
+  return shard;
+}
+
+/* -- dispatch -------------------------------------------------------------------- */
+
+/* Writes need not wait until the seal is durable: commits become durable in the order in which they are emitted, and the
+ * seal's comes before any of the write that asked for it. */
+static enum err admit_write(struct shard *shard, struct step *step) {
+  enum err err = member_admit_write(shard->member, step);
+  return err == ERR_RETRY ? ERR_OK : err;
+}
+
+static void on_message(struct shard *shard, struct step *step, uint32_t from, const struct message *message) {
+  switch (message->type) {
+    case MESSAGE_HEARTBEAT:
+    case MESSAGE_GOSSIP:
+    case MESSAGE_HISTORY:
+    case MESSAGE_PROPS:
+    case MESSAGE_JOIN:
+    case MESSAGE_JOIN_ASK:
+    case MESSAGE_JOIN_ANSWER:
+    case MESSAGE_JOIN_RESULT:
+      member_message(shard->member, step, from, message);
+      break;
+    case MESSAGE_WRITE:
+      member_note_data(shard->member, step);
+      replica_message(shard->replica, step, from, message);
+      break;
+    case MESSAGE_READ:
+    case MESSAGE_STAMP:
+    case MESSAGE_HINT_DROP:
+      replica_message(shard->replica, step, from, message);
+      break;
+    case MESSAGE_FORWARD: {
+      enum err err = admit_write(shard, step);
+      if (err == ERR_OK) {
+        coord_message(shard->coord, step, from, message);
+      } else {
+        struct message refusal = {.type = MESSAGE_FORWARD_REPLY, .request = message->request, .err = err};
+        step_send(step, from, &refusal);
+      }
+      break;
+    }
+    case MESSAGE_WRITE_ACK:
+      if (handoff_owns_request(message->request)) {
+        handoff_message(shard->handoff, step, from, message);
+        break;
+      }
+      coord_message(shard->coord, step, from, message);
+      break;
+    case MESSAGE_READ_REPLY:
+    case MESSAGE_STAMPED:
+    case MESSAGE_FORWARD_REPLY:
+      coord_message(shard->coord, step, from, message);
+      break;
+    case MESSAGE_HINT_KEPT:
+    case MESSAGE_HINT_DROPPED:
+      handoff_message(shard->handoff, step, from, message);
+      break;
+  }
+}
+
+/* From outside: nobody else may send what a node only tells itself, and nobody who is no member may touch data. */
+static bool message_is_allowed(const struct shard *shard, const struct step *step, uint32_t from,
+                               const struct message *message) {
+  if (message->type >= MESSAGE_STAMP || from == shard->node || from == 0) {
+    return false;
+  }
+  return message->type < MESSAGE_WRITE || ring_find(step->ring, from) >= 0;
+}
+
+static void on_remote_message(struct shard *shard, struct step *step, uint32_t from, const struct message *message) {
+  if (!message_is_allowed(shard, step, from, message)) {
+    COUNT(shard->stats.messages_bad);
+    return;
+  }
+  member_heard(shard->member, step, from, message->hlc);
+  on_message(shard, step, from, message);
+}
+
+static void on_command(struct shard *shard, struct step *step, const struct command *command) {
+  enum err err = ERR_OK;
+  if (!member_is_member(shard->member)) {
+    err = ERR_NOTMEMBER;
+  } else if (command->kind == COMMAND_PUT) {
+    err = admit_write(shard, step);
+  }
+  if (err == ERR_OK && command->kind == COMMAND_BUCKET_SET) {
+    err = member_set_bucket(shard->member, step, command->key, &command->props);
+    step_reply(step, command->token)->err = err;
+    return;
+  }
+  if (err != ERR_OK) {
+    step_reply(step, command->token)->err = err;
+    return;
+  }
+  coord_command(shard->coord, step, command);
+}
+
+static void on_read_done(struct shard *shard, struct step *step, const struct event *event) {
+  ASSERT(token_owner(event->read.token) == TOKEN_REPLICA);
+  replica_read_done(shard->replica, step, event->read.token, event->read.err, event->read.value);
+}
+
+static void on_commit_done(struct shard *shard, struct step *step, const struct event *event) {
+  switch (token_owner(event->commit.token)) {
+    case TOKEN_REPLICA:
+      replica_commit_done(shard->replica, step, event->commit.token, event->commit.err);
+      break;
+    case TOKEN_MEMBER:
+      member_commit_done(shard->member, step, event->commit.token, event->commit.err);
+      break;
+    case TOKEN_HANDOFF:
+      ASSERT(false && "handoff commits through the replica");
+  }
+}
+
+static void on_event(struct shard *shard, struct step *step, const struct event *event) {
+  switch (event->kind) {
+    case EVENT_TICK:
+      break; /* timers are looked at in every step */
+    case EVENT_MESSAGE:
+      on_remote_message(shard, step, event->message.from, event->message.message);
+      break;
+    case EVENT_COMMAND:
+      on_command(shard, step, event->command);
+      break;
+    case EVENT_READ_DONE:
+      on_read_done(shard, step, event);
+      break;
+    case EVENT_COMMIT_DONE:
+      on_commit_done(shard, step, event);
+      break;
+    case EVENT_SCAN_DONE:
+      ASSERT(token_owner(event->scan.token) == TOKEN_HANDOFF);
+      handoff_scan_done(shard->handoff, step, event);
+      break;
+    case EVENT_PEER_UP:
+      member_peer_up(shard->member, step, event->peer);
+      break;
+    case EVENT_PEER_DOWN:
+      member_peer_down(shard->member, step, event->peer);
+      coord_peer_down(shard->coord, step, event->peer);
+      break;
+  }
+}
+
+static void drain_local(struct shard *shard, struct step *step) {
+  struct local_queue *local = &shard->local;
+  while (local->count > 0) {
+    struct message message = local->list[local->head];
+    local->head = (local->head + 1) % LOCAL_MESSAGES_MAX;
+    local->count -= 1;
+    on_message(shard, step, shard->node, &message);
+    blob_put(message.key_blob);
+    blob_put(message.object_blob);
+  }
+}
+
+static void tick(struct shard *shard, struct step *step) {
+  handoff_totals(shard->handoff, &shard->health.hints, &shard->health.oldest_hint_ms);
+  member_set_health(shard->member, &shard->health);
+  member_tick(shard->member, step);
+  handoff_tick(shard->handoff, step);
+  drain_local(shard, step);
+  replica_tick(shard->replica, step);
+  drain_local(shard, step);
+  coord_tick(shard->coord, step);
+  drain_local(shard, step);
+}
+
+void shard_step(struct shard *shard, const struct event *event, struct effects *effects) {
+  ASSERT(event->now_ns >= shard->now_ns);
+  effects_reset(effects);
+  shard->now_ns = event->now_ns;
+  struct step step = {
+      .now_ns = event->now_ns,
+      .wall_ms = event->wall_ms,
+      .effects = effects,
+      .stats = &shard->stats,
+      .pool = &shard->pool,
+      .scratch = shard->scratch,
+      .version_stats = &shard->version_stats,
+      .prng = &shard->prng,
+      .hlc = &shard->hlc,
+      .tunables = &shard->tunables,
+      .cluster_seed = shard->cluster_seed,
+      .self = shard->node,
+      .nospace = shard->health.nospace != 0,
+      .local = &shard->local,
+  };
+  member_view(shard->member, &step);
+  on_event(shard, &step, event);
+  drain_local(shard, &step);
+  if (event->kind == EVENT_TICK) {
+    tick(shard, &step);
+  }
+  ASSERT(shard->local.count == 0);
+  shard->stats.merges = shard->version_stats.merges;
+  shard->stats.truncated = shard->version_stats.truncated;
+  shard->stats.overfull = shard->version_stats.overfull;
+  shard->stats.clocks_ahead = shard->hlc.ahead_count;
+}
+
+uint64_t shard_deadline(const struct shard *shard) {
+  if (replica_wants_tick(shard->replica)) {
+    return shard->now_ns;
+  }
+  uint64_t deadline = member_deadline(shard->member);
+  uint64_t handoff = handoff_deadline(shard->handoff);
+  uint64_t coord = coord_deadline(shard->coord);
+  deadline = handoff < deadline ? handoff : deadline;
+  return coord < deadline ? coord : deadline;
+}
+
+/* -- views ------------------------------------------------------------------------------ */
+
+struct blob_pool *shard_pool(struct shard *shard) {
+  return &shard->pool;
+}
+
+const struct ring *shard_ring(const struct shard *shard) {
+  return member_ring(shard->member);
+}
+
+const struct history *shard_history(const struct shard *shard) {
+  return member_history(shard->member);
+}
+
+const struct bucket_table *shard_buckets(const struct shard *shard) {
+  return member_buckets(shard->member);
+}
+
+const struct shard_stats *shard_stats(const struct shard *shard) {
+  return &shard->stats;
+}
+
+struct context_binding shard_binding(const struct shard *shard, struct bytes key) {
+  struct position position = position_of_key(key);
+  return (struct context_binding){shard->cluster_seed, position.high, position.low};
+}
+
+uint32_t shard_members(const struct shard *shard, struct member_view *out, uint32_t capacity) {
+  return member_list(shard->member, out, capacity);
+}
+
+bool shard_is_member(const struct shard *shard) {
+  return member_is_member(shard->member);
+}
+
+const char *shard_join_refusal(const struct shard *shard) {
+  return member_refusal(shard->member);
+}
+
+void shard_set_health(struct shard *shard, bool nospace, uint64_t keys) {
+  shard->health.nospace = nospace ? 1 : 0;
+  shard->health.keys = keys;
+}
+
+void shard_set_tunables(struct shard *shard, const struct shard_tunables *tunables) {
+  shard->tunables = *tunables;
+}
+
+const struct blob_pool *shard_value_pool(const struct shard *shard) {
+  return &shard->pool;
+}
+
+uint32_t shard_in_flight(const struct shard *shard) {
+  return coord_in_flight(shard->coord);
+}

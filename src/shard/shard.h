@@ -1,0 +1,39 @@
+/* The pure core: one shard of one node as a state machine; see seam/seam.h for the rules of events and effects.
+ *
+ * shard.c only dispatches: to the replica (replica/), the coordinator (coord/), the keeper of hints (handoff/) and
+ * membership (member/), and passes one's verdict to the next.
+ */
+#ifndef GRAMME_SHARD_SHARD_H
+#define GRAMME_SHARD_SHARD_H
+
+#include "ring/ring.h"
+#include "seam/config.h"
+#include "seam/seam.h"
+#include "seam/stats.h"
+
+/* -- the shard ----------------------------------------------------------------- */
+struct shard;
+size_t shard_size(void);                 /* bytes that shard_init wants, aligned to 64 */
+struct shard *shard_init(void *memory, const struct shard_config *config);
+void shard_step(struct shard *shard, const struct event *event, struct effects *effects);
+uint64_t shard_deadline(const struct shard *shard); /* monotonic ns; HEAP_NEVER never */
+
+/* -- for the driver and the front: read-only views, valid until the next step ---- */
+struct blob_pool *shard_pool(struct shard *shard); /* a driver makes its blobs here, or wraps foreign memory */
+const struct blob_pool *shard_value_pool(const struct shard *shard);
+uint32_t shard_in_flight(const struct shard *shard);   /* requests that are being coordinated */
+void shard_set_tunables(struct shard *shard, const struct shard_tunables *tunables);
+const struct ring *shard_ring(const struct shard *shard);
+const struct history *shard_history(const struct shard *shard);
+const struct bucket_table *shard_buckets(const struct shard *shard);
+const struct shard_stats *shard_stats(const struct shard *shard);
+struct context_binding;
+struct context_binding shard_binding(const struct shard *shard, struct bytes key);
+
+uint32_t shard_members(const struct shard *shard, struct member_view *out, uint32_t capacity);
+bool shard_is_member(const struct shard *shard);        /* the history has this node */
+const char *shard_join_refusal(const struct shard *shard); /* why a seed refused us, or NULL */
+/* Node-wide facts that the driver measures and the core passes on in heartbeats. */
+void shard_set_health(struct shard *shard, bool nospace, uint64_t keys);
+
+#endif
