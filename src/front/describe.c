@@ -1,0 +1,358 @@
+#include "front/describe.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/assert.h"
+#include "base/hlc.h"
+#include "front/state.h"
+
+#define ADDRESS_BYTES (HOST_MAX_BYTES + 16u)
+#define PEER_PORT_OFFSET 10000u /* of the peer port where the option is 0 */
+#define ROWS_HEADER_BYTES 8u    /* of an encoded object: see version/object.h */
+
+/* -- words ---------------------------------------------------------------------------- */
+
+static json_t *json_hex32(uint32_t value) {
+  return json_sprintf("%08" PRIx32, value);
+}
+
+static json_t *json_hex64(uint64_t value) {
+  return json_sprintf("%016" PRIx64, value);
+}
+
+static json_t *json_count(uint64_t value) {
+  return json_integer(value > INT64_MAX ? INT64_MAX : (json_int_t)value);
+}
+
+/* Keys are bytes: what is not UTF-8 is shown with each byte above ASCII as \xNN. */
+static json_t *json_bytes(struct bytes bytes) {
+  json_t *text = json_stringn(bytes.size > 0 ? (const char *)bytes.data : "", bytes.size);
+  if (text != NULL) {
+    return text;
+  }
+  struct output shown = {0};
+  for (size_t i = 0; i < bytes.size; i++) {
+    bool plain = bytes.data[i] >= ' ' && bytes.data[i] < 127;
+    output_format(&shown, plain ? "%c" : "\\x%02x", bytes.data[i]);
+  }
+  text = shown.failed ? NULL : json_stringn(shown.size > 0 ? (const char *)shown.data : "", shown.size);
+  output_free(&shown);
+  return text;
+}
+
+static json_t *json_node_name(const struct front *front, uint32_t node) {
+  char name[NAME_MAX_BYTES + 1];
+  front_node_name(shard_ring(front_shard(front)), node, name);
+  return json_string(name);
+}
+
+static json_t *json_address(const char *host, uint16_t port) {
+  return json_sprintf(strchr(host, ':') != NULL ? "[%s]:%u" : "%s:%u", host, (unsigned)port);
+}
+
+static json_t *json_time(uint64_t wall_ms) {
+  struct tm parts;
+  char text[40];
+  time_t seconds = (time_t)(wall_ms / 1000);
+  if (gmtime_r(&seconds, &parts) == NULL || strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &parts) == 0) {
+    return json_null();
+  }
+  return json_sprintf("%s.%03uZ", text, (unsigned)(wall_ms % 1000));
+}
+
+/* -- the members ---------------------------------------------------------------------------- */
+
+struct census {
+  struct member_view views[MEMBERS_MAX];
+  uint32_t count;
+  uint64_t hints;
+  uint64_t oldest_hint_age_ms;
+  uint32_t down;
+  bool sealed; /* somebody holds data: the cluster is no longer being formed */
+};
+
+static uint64_t age_ms(const struct front *front, uint64_t then_ms) {
+  uint64_t now_ms = front_wall_ms(front);
+  return then_ms == 0 || then_ms > now_ms ? 0 : now_ms - then_ms;
+}
+
+static bool view_is_up(const struct member_view *view) {
+  return view->up || view->self;
+}
+
+static void census_take(const struct front *front, struct census *census) {
+  memset(census, 0, sizeof(*census));
+  census->count = shard_members(front_shard(front), census->views, MEMBERS_MAX);
+  for (uint32_t i = 0; i < census->count; i++) {
+    const struct heartbeat *heartbeat = &census->views[i].heartbeat;
+    uint64_t age = age_ms(front, heartbeat->oldest_hint_ms);
+    census->hints += heartbeat->hints;
+    census->oldest_hint_age_ms = age > census->oldest_hint_age_ms ? age : census->oldest_hint_age_ms;
+    census->down += view_is_up(&census->views[i]) ? 0 : 1;
+    census->sealed = census->sealed || heartbeat->sealed != 0;
+  }
+}
+
+static const struct member_view *census_find(const struct census *census, uint32_t node) {
+  for (uint32_t i = 0; i < census->count; i++) {
+    if (census->views[i].node == node) {
+      return &census->views[i];
+    }
+  }
+  return NULL;
+}
+
+static json_t *json_member(const struct front *front, const struct member_view *view) {
+  const struct ring *ring = shard_ring(front_shard(front));
+  int index = ring_find(ring, view->node);
+  if (index < 0) {
+    return json_object();
+  }
+  const struct ring_member *member = &ring->members[index];
+  struct store_statistics store = {0};
+  front->services.store_statistics(front->services.context, &store);
+  uint64_t now_ns = front_now_ns(front);
+  json_t *heard = view->last_heard_ns == 0 || view->self || view->last_heard_ns > now_ns
+                      ? json_null()
+                      : json_count((now_ns - view->last_heard_ns) / 1000000u);
+  bool nospace = view->self ? store.nospace : view->heartbeat.nospace != 0;
+  json_t *object = json_object();
+  json_object_set_new(object, "id", json_hex32(view->node));
+  json_object_set_new(object, "name", json_node_name(front, view->node));
+  json_object_set_new(object, "address", json_address(member->host, member->client_port));
+  json_object_set_new(object, "peer_address", json_address(member->host, member->peer_port));
+  json_object_set_new(object, "zone", json_string(member->zone_name));
+  json_object_set_new(object, "weight", json_count(member->weight));
+  json_object_set_new(object, "partitions", json_count(member->owned));
+  json_object_set_new(object, "up", json_boolean(view_is_up(view)));
+  json_object_set_new(object, "self", json_boolean(view->self));
+  json_object_set_new(object, "last_heard_ms", heard);
+  json_object_set_new(object, "hints", json_count(view->heartbeat.hints));
+  json_object_set_new(object, "oldest_hint_age_ms", json_count(age_ms(front, view->heartbeat.oldest_hint_ms)));
+  json_object_set_new(object, "keys", json_count(view->self ? store.keys : view->heartbeat.keys));
+  json_object_set_new(object, "nospace", json_boolean(nospace));
+  return object;
+}
+
+static json_t *json_members(const struct front *front, const struct census *census) {
+  json_t *list = json_array();
+  for (uint32_t i = 0; i < census->count; i++) {
+    json_array_append_new(list, json_member(front, &census->views[i]));
+  }
+  return list;
+}
+
+json_t *describe_members(const struct front *front) {
+  struct census census;
+  census_take(front, &census);
+  return json_pack("{s:o}", "members", json_members(front, &census));
+}
+
+/* Of this node while no history names it: as its options say. `port_option` "port" or "peer-port". */
+static json_t *json_own_address(const struct front *front, const char *port_option) {
+  const struct front_services *services = &front->services;
+  char host[FRONT_CONFIG_TEXT] = "";
+  char port[FRONT_CONFIG_TEXT] = "0";
+  if (!services->config_get(services->context, "announce", host) || host[0] == '\0') {
+    (void)services->config_get(services->context, "listen", host);
+  }
+  (void)services->config_get(services->context, port_option, port);
+  unsigned long number = strtoul(port, NULL, 10);
+  if (number == 0 && services->config_get(services->context, "port", port)) {
+    number = strtoul(port, NULL, 10) + PEER_PORT_OFFSET;
+  }
+  return json_address(host, (uint16_t)number);
+}
+
+static json_t *json_this_node(const struct front *front) {
+  const struct node_facts facts = front_facts(front);
+  const struct server_stats *server = server_stats(front->services.server(front->services.context));
+  const struct shard *shard = front_shard(front);
+  const struct ring *ring = shard_ring(shard);
+  int index = ring_find(ring, facts.node);
+  const struct ring_member *member = index < 0 ? NULL : &ring->members[index];
+  const char *refusal = shard_join_refusal(shard);
+  struct store_statistics store = {0};
+  front->services.store_statistics(front->services.context, &store);
+  json_t *object = json_object();
+  json_object_set_new(object, "id", json_hex32(facts.node));
+  json_object_set_new(object, "name", json_string(facts.name));
+  json_object_set_new(object, "address",
+                      member == NULL ? json_own_address(front, "port")
+                                     : json_address(member->host, member->client_port));
+  json_object_set_new(object, "peer_address",
+                      member == NULL ? json_own_address(front, "peer-port")
+                                     : json_address(member->host, member->peer_port));
+  json_object_set_new(object, "engine", json_string(facts.engine));
+  json_object_set_new(object, "dir", json_string(facts.directory));
+  json_object_set_new(object, "uptime_seconds", json_count(age_ms(front, facts.start_wall_ms) / 1000));
+  json_object_set_new(object, "incarnation", json_hex64(facts.incarnation));
+  json_object_set_new(object, "member", json_boolean(shard_is_member(shard)));
+  json_object_set_new(object, "join_refusal", refusal == NULL ? json_null() : json_string(refusal));
+  json_object_set_new(object, "nospace", json_boolean(store.nospace));
+  json_object_set_new(object, "keys", json_count(store.keys));
+  json_object_set_new(object, "bytes", json_count(store.bytes));
+  json_object_set_new(object, "clients", json_count(server->connected));
+  return object;
+}
+
+json_t *describe_status(const struct front *front) {
+  const struct shard *shard = front_shard(front);
+  const struct ring *ring = shard_ring(shard);
+  const struct node_facts facts = front_facts(front);
+  struct census census;
+  census_take(front, &census);
+  json_t *cluster =
+      json_pack("{s:s, s:I, s:I, s:o, s:b}", "name", facts.cluster_name, "partitions",
+                (json_int_t)ring->partition_count, "members", (json_int_t)ring->member_count, "history_digest",
+                json_hex64(history_digest(shard_history(shard))), "forming", census.sealed ? 0 : 1);
+  json_t *totals = json_pack("{s:o, s:o, s:I}", "hints", json_count(census.hints), "oldest_hint_age_ms",
+                             json_count(census.oldest_hint_age_ms), "members_down", (json_int_t)census.down);
+  return json_pack("{s:o, s:o, s:o, s:o}", "cluster", cluster, "node", json_this_node(front), "members",
+                   json_members(front, &census), "totals", totals);
+}
+
+json_t *describe_ring(const struct front *front) {
+  const struct ring *ring = shard_ring(front_shard(front));
+  json_t *members = json_array();
+  json_t *owners = json_array();
+  for (uint32_t i = 0; i < ring->member_count; i++) {
+    const struct ring_member *member = &ring->members[i];
+    json_array_append_new(members, json_pack("{s:o, s:o, s:s, s:I, s:I}", "id", json_hex32(member->node), "name",
+                                             json_node_name(front, member->node), "zone", member->zone_name, "weight",
+                                             (json_int_t)member->weight, "partitions", (json_int_t)member->owned));
+  }
+  for (uint32_t i = 0; i < ring->partition_count && ring->member_count > 0; i++) {
+    json_array_append_new(owners, json_integer(ring->owners[i]));
+  }
+  return json_pack("{s:I, s:o, s:o, s:o}", "partitions", (json_int_t)ring->partition_count, "digest",
+                   json_hex64(ring->digest), "members", members, "owners", owners);
+}
+
+/* -- a key ------------------------------------------------------------------------------------ */
+
+static json_t *json_dot(const struct front *front, struct dot dot) {
+  return json_pack("{s:o, s:o, s:o, s:o, s:o}", "node", json_hex32(dot.actor.node), "name",
+                   json_node_name(front, dot.actor.node), "incarnation", json_hex64(dot.actor.incarnation), "time",
+                   json_sprintf("%" PRIu64, dot.time), "at", json_time(hlc_ms(dot.time)));
+}
+
+static json_t *json_dots(const struct front *front, struct reader *r, uint32_t count) {
+  json_t *list = json_array();
+  for (uint32_t i = 0; i < count; i++) {
+    struct dot dot;
+    dot.actor.node = read_u32(r);
+    dot.actor.incarnation = read_u64(r);
+    dot.time = read_u64(r);
+    json_array_append_new(list, json_dot(front, dot));
+  }
+  return list;
+}
+
+static json_t *json_siblings(const struct front *front, const struct object *object) {
+  json_t *list = json_array();
+  struct sibling_cursor cursor = object_siblings(object);
+  struct sibling sibling;
+  while (sibling_next(&cursor, &sibling)) {
+    json_array_append_new(list, json_pack("{s:o, s:I, s:b, s:o}", "dot", json_dot(front, sibling.dot), "size",
+                                          (json_int_t)sibling.size, "tombstone", sibling.tombstone ? 1 : 0,
+                                          "expires_at_ms", json_count(sibling.expires_at_ms)));
+  }
+  return list;
+}
+
+/* Sets "clock" and "siblings" from an encoded clock; both null when it is absent or damaged. */
+static void json_set_clock(const struct front *front, json_t *object, struct bytes encoded) {
+  struct object clock;
+  if (encoded.size == 0 || object_open(&clock, encoded) != ERR_OK) {
+    json_object_set_new(object, "clock", json_null());
+    json_object_set_new(object, "siblings", json_null());
+    return;
+  }
+  struct reader r = reader_make(encoded);
+  (void)read_raw(&r, ROWS_HEADER_BYTES);
+  json_t *pairs = json_dots(front, &r, clock.pair_count);
+  json_t *dots = json_dots(front, &r, clock.dot_count);
+  ASSERT(!r.failed);
+  json_object_set_new(object, "clock", json_pack("{s:o, s:o}", "pairs", pairs, "dots", dots));
+  json_object_set_new(object, "siblings", json_siblings(front, &clock));
+}
+
+static json_t *json_hints(const struct front *front, struct bytes encoded) {
+  json_t *list = json_array();
+  struct reader r = reader_make(encoded);
+  while (reader_left(&r) > 0 && !r.failed) {
+    uint32_t owner = read_u32(&r);
+    struct bytes clock = read_bytes(&r);
+    if (r.failed) {
+      break;
+    }
+    json_t *hint = json_pack("{s:o, s:o}", "owner", json_hex32(owner), "owner_name", json_node_name(front, owner));
+    json_set_clock(front, hint, clock);
+    json_array_append_new(list, hint);
+  }
+  return list;
+}
+
+static json_t *json_replicas(const struct front *front, const struct reply *reply) {
+  json_t *list = json_array();
+  for (uint32_t i = 0; i < reply->explained_count; i++) {
+    const struct explained *explained = &reply->explained[i];
+    json_t *replica = json_pack("{s:o, s:o, s:b, s:s}", "node", json_hex32(explained->node), "name",
+                                json_node_name(front, explained->node), "answered", explained->answered ? 1 : 0, "role",
+                                explained->stand_in ? "stand-in" : "replica");
+    json_set_clock(front, replica, blob_bytes(explained->clock));
+    json_object_set_new(replica, "hints", json_hints(front, blob_bytes(explained->hints)));
+    json_array_append_new(list, replica);
+  }
+  return list;
+}
+
+static json_t *json_preference(const struct front *front, uint32_t partition, uint32_t n) {
+  const struct ring *ring = shard_ring(front_shard(front));
+  struct preference preference;
+  struct census census;
+  json_t *list = json_array();
+  if (ring->partition_count == 0 || ring->member_count == 0) {
+    return list;
+  }
+  census_take(front, &census);
+  ring_preference(ring, partition, n, &preference);
+  for (uint32_t i = 0; i < preference.count; i++) {
+    uint32_t node = preference.nodes[i];
+    int index = ring_find(ring, node);
+    const struct member_view *view = census_find(&census, node);
+    ASSERT(index >= 0);
+    json_array_append_new(list, json_pack("{s:o, s:o, s:o, s:s, s:b}", "node", json_hex32(node), "name",
+                                          json_node_name(front, node), "address",
+                                          json_address(ring->members[index].host, ring->members[index].client_port),
+                                          "role", i < preference.replica_count ? "replica" : "stand-in", "up",
+                                          view != NULL && view_is_up(view) ? 1 : 0));
+  }
+  return list;
+}
+
+static json_t *json_props(const struct bucket_props *props) {
+  json_t *dw = props->dw == DW_ALL ? json_string("all") : json_integer(props->dw);
+  return json_pack("{s:i, s:i, s:i, s:i, s:i, s:o, s:s, s:o, s:I}", "n", props->n, "r", props->r, "w", props->w, "pr",
+                   props->pr, "pw", props->pw, "dw", dw, "resolve", props->resolve == RESOLVE_LWW ? "lww" : "siblings",
+                   "ttl_ms", json_count(props->ttl_ms), "sibling_max", (json_int_t)props->sibling_max);
+}
+
+json_t *describe_key(const struct front *front, struct bytes key, const struct reply *reply) {
+  const struct shard *shard = front_shard(front);
+  const struct ring *ring = shard_ring(shard);
+  struct position position = position_of_key(key);
+  struct bytes bucket = bucket_of_key(key);
+  struct bucket_props props = bucket_find(shard_buckets(shard), bucket);
+  uint32_t partition = ring->partition_count == 0 ? 0 : position_partition(position, ring->partition_count);
+  return json_pack("{s:o, s:o, s:i, s:o, s:I, s:o, s:o, s:o}", "key", json_bytes(key), "bucket", json_bytes(bucket),
+                   "slot", (int)position_slot(position), "position",
+                   json_sprintf("%016" PRIx64 "%016" PRIx64, position.high, position.low), "partition",
+                   (json_int_t)partition, "props", json_props(&props), "preference",
+                   json_preference(front, partition, props.n), "replicas", json_replicas(front, reply));
+}

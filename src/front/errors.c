@@ -1,0 +1,84 @@
+/* What clients are told when the core could not do what they asked. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "front/state.h"
+
+#define TEXT_BYTES 512u
+
+void front_node_name(const struct ring *ring, uint32_t node, char *text) {
+  int index = ring_find(ring, node);
+  if (index >= 0 && ring->members[index].name[0] != '\0') {
+    snprintf(text, NAME_MAX_BYTES + 1, "%s", ring->members[index].name);
+  } else {
+    snprintf(text, NAME_MAX_BYTES + 1, "%08" PRIx32, node);
+  }
+}
+
+static const char *quorum_letters(uint8_t kind) {
+  static const char *const letters[] = {[QUORUM_NONE] = "", [QUORUM_R] = "R",   [QUORUM_PR] = "PR",
+                                        [QUORUM_W] = "W",   [QUORUM_PW] = "PW", [QUORUM_DW] = "DW"};
+  return kind < sizeof(letters) / sizeof(letters[0]) ? letters[kind] : "";
+}
+
+static bool node_is_up(const struct front *front, uint32_t node) {
+  struct member_view views[MEMBERS_MAX];
+  uint32_t count = shard_members(front_shard(front), views, MEMBERS_MAX);
+  for (uint32_t i = 0; i < count; i++) {
+    if (views[i].node == node) {
+      return views[i].up || views[i].self;
+    }
+  }
+  return false;
+}
+
+/* " (node b is down, node c did not answer)", or why there are too few. Of nodes that are up only others than this one
+ * are named: it has nothing to say about itself. */
+static void missing_text(const struct front *front, const struct outcome *outcome, char *text, size_t size) {
+  const struct ring *ring = shard_ring(front_shard(front));
+  uint32_t count = outcome->missing_count < REPLICAS_MAX ? outcome->missing_count : REPLICAS_MAX;
+  uint32_t self = front_facts(front).node;
+  size_t at = 0;
+  text[0] = '\0';
+  if (ring->member_count < outcome->wanted) {
+    snprintf(text, size, " (the cluster has %" PRIu32 " member%s)", ring->member_count,
+             ring->member_count == 1 ? "" : "s");
+    return;
+  }
+  for (uint32_t i = 0; i < count && at < size; i++) {
+    char name[NAME_MAX_BYTES + 1];
+    if (outcome->missing[i] == self) {
+      continue;
+    }
+    front_node_name(ring, outcome->missing[i], name);
+    at += (size_t)snprintf(text + at, size - at, "%snode %s %s", at == 0 ? " (" : ", ", name,
+                           node_is_up(front, outcome->missing[i]) ? "did not answer" : "is down");
+  }
+  if (at > 0 && at < size) {
+    snprintf(text + at, size - at, ")");
+  }
+}
+
+void front_error(const struct front *front, const struct reply *reply, bool put, struct output *out) {
+  ASSERT(reply->err != ERR_OK);
+  const struct outcome *outcome = &reply->outcome;
+  const char *letters = quorum_letters(outcome->kind);
+  if (reply->why != NULL) {
+    output_error_format(out, "%s %s", err_code(reply->err), reply->why);
+    return;
+  }
+  if ((reply->err != ERR_QUORUM && reply->err != ERR_TIMEOUT) || letters[0] == '\0') {
+    bool misleads = reply->err == ERR_TIMEOUT && !put; /* its text speaks of a write */
+    output_error_format(out, "%s %s", err_code(reply->err),
+                        misleads ? "too few nodes answered in time" : err_text(reply->err));
+    return;
+  }
+  char missing[TEXT_BYTES];
+  missing_text(front, outcome, missing, sizeof(missing));
+  bool late = reply->err == ERR_TIMEOUT;
+  output_error_format(out, "%s wanted %s=%u, %u answered%s%s%s", err_code(reply->err), letters, outcome->wanted,
+                      outcome->answered, late ? " in time" : "", missing,
+                      late && put ? "; the write may still take effect" : "");
+}

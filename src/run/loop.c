@@ -1,0 +1,289 @@
+/* The loop of a running node: what one iteration does, what each second does, how it stops. */
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "os/log.h"
+#include "run/node_parts.h"
+
+#define NS_PER_MS 1000000u
+#define SEEDS_MAX 64u
+
+/* -- addresses ----------------------------------------------------------------------------- */
+
+/* The next "host:port" of the seeds, which options_check has looked through; false at their end. */
+static bool seed_next(const char **seeds, struct peer_address *address) {
+  *seeds += strspn(*seeds, ", ");
+  size_t size = strcspn(*seeds, ", ");
+  char seed[HOST_MAX_BYTES + 16];
+  if (size == 0) {
+    return false;
+  }
+  snprintf(seed, sizeof(seed), "%.*s", (int)size, *seeds);
+  *seeds += size;
+  *address = (struct peer_address){0};
+  char *colon = strrchr(seed, ':');
+  if (colon == NULL) {
+    return true;
+  }
+  *colon = '\0';
+  address->port = (uint16_t)strtoul(colon + 1, NULL, 10);
+  char *host = seed;
+  if (*host == '[' && colon[-1] == ']') {
+    colon[-1] = '\0';
+    host += 1;
+  }
+  snprintf(address->host, sizeof(address->host), "%.*s", (int)HOST_MAX_BYTES, host);
+  return true;
+}
+
+/* Members are dialled, and the seeds while this node is not one of them. */
+static void node_update_addresses(struct node *node) {
+  const struct ring *ring = shard_ring(node->shard);
+  struct peer_address addresses[MEMBERS_MAX + SEEDS_MAX];
+  uint32_t count = 0;
+  for (uint32_t i = 0; i < ring->member_count; i += 1) {
+    const struct ring_member *member = &ring->members[i];
+    if (member->node != node->directory.node) {
+      addresses[count] = (struct peer_address){.node = member->node, .port = member->peer_port};
+      snprintf(addresses[count].host, sizeof(addresses[count].host), "%s", member->host);
+      count += 1;
+    }
+  }
+  const char *seeds = node->options->seeds;
+  struct peer_address seed;
+  while (!node->was_member && count < MEMBERS_MAX + SEEDS_MAX && seed_next(&seeds, &seed)) {
+    bool known = seed.port == 0 ||
+                 (seed.port == node_peer_port(node->options) && strcmp(seed.host, node_host(node->options)) == 0);
+    for (uint32_t i = 0; i < count; i += 1) {
+      known = known || (addresses[i].port == seed.port && strcmp(addresses[i].host, seed.host) == 0);
+    }
+    if (!known) {
+      addresses[count] = seed;
+      count += 1;
+    }
+  }
+  peers_set_addresses(node->peers, addresses, count);
+}
+
+/* What follows from the membership having changed. */
+static void node_look_at_ring(struct node *node) {
+  const struct ring *ring = shard_ring(node->shard);
+  bool member = shard_is_member(node->shard);
+  if (node->addressed && ring->digest == node->ring_digest && member == node->was_member) {
+    return;
+  }
+  if (node->ready && node->addressed) {
+    log_line(LOG_LEVEL_INFO, "the cluster has %" PRIu32 " members, this node is %s of them", ring->member_count,
+             member ? "one" : "none");
+  }
+  node->addressed = true;
+  node->ring_digest = ring->digest;
+  node->was_member = member;
+  node_update_addresses(node);
+}
+
+/* -- each second ------------------------------------------------------------------------------ */
+
+static void node_say_ready(struct node *node) {
+  const struct options *options = node->options;
+  node->ready = true;
+  log_line(LOG_LEVEL_INFO,
+           "ready: clients on %s:%u, peers on %s:%u, node %08" PRIx32 ", cluster %s, %" PRIu32 " members",
+           options->listen, server_port(node->server), options->listen, peers_port(node->peers), node->directory.node,
+           options->cluster_name, shard_ring(node->shard)->member_count);
+}
+
+/* Each second, and more often until it is ready or while it stops. */
+static void on_second(uv_timer_t *timer) {
+  struct node *node = timer->data;
+  struct store_statistics statistics;
+  node->clock_fresh = false;
+  uint64_t age_ms = (node_now_ns(node) - node->start_ns) / NS_PER_MS;
+  if (node->phase >= NODE_DRAINING) {
+    return;
+  }
+  if (!node->ready && (shard_is_member(node->shard) || age_ms >= NODE_READY_MS)) {
+    node_say_ready(node);
+    uv_timer_set_repeat(timer, 1000);
+  }
+  disk_statistics(node->disk, &statistics);
+  shard_set_health(node->shard, statistics.nospace, statistics.keys);
+  if (statistics.nospace != node->nospace) {
+    node->nospace = statistics.nospace;
+    log_line(LOG_LEVEL_WARN, "%s",
+             node->nospace ? "the disk is full: writes are refused until there is space, reads are served"
+                           : "there is space on the disk again: writes are served");
+  }
+  const char *refusal = shard_join_refusal(node->shard);
+  if (refusal != NULL && strcmp(refusal, node->refusal) != 0) {
+    snprintf(node->refusal, sizeof(node->refusal), "%s", refusal);
+    log_line(LOG_LEVEL_WARN, "not taken into the cluster: %s", refusal);
+  }
+}
+
+/* -- stopping ------------------------------------------------------------------------------- */
+
+static void node_close_handles(struct node *node) {
+  uv_handle_t *handles[] = {(uv_handle_t *)&node->prepare,    (uv_handle_t *)&node->idle,
+                            (uv_handle_t *)&node->tick,       (uv_handle_t *)&node->second,
+                            (uv_handle_t *)&node->signals[0], (uv_handle_t *)&node->signals[1],
+                            (uv_handle_t *)&node->signals[2]};
+  for (size_t i = 0; i < sizeof(handles) / sizeof(handles[0]); i += 1) {
+    uv_close(handles[i], NULL);
+  }
+}
+
+static void node_stop(struct node *node) {
+  if (node->phase != NODE_RUNNING) {
+    node->stop_ns = 0; /* asked twice: now */
+    return;
+  }
+  log_line(LOG_LEVEL_INFO, "stopping: %" PRIu64 " requests in hand", node->submitted - node->replied);
+  node->phase = NODE_STOPPING;
+  node->stop_ns = node_now_ns(node) + NODE_STOP_MS * (uint64_t)NS_PER_MS;
+  uv_timer_start(&node->second, on_second, 20, 20); /* to notice that time is up */
+  server_stop_listening(node->server);
+  server_stop_reading(node->server);
+}
+
+static void on_signal(uv_signal_t *handle, int number) {
+  (void)number;
+  node_stop(handle->data);
+}
+
+static void node_see_client_off(void *context, struct client *client) {
+  (void)context;
+  client_close(client);
+}
+
+static void node_close_server(struct node *node) {
+  if (!node->server_closed) {
+    node->server_closed = true;
+    server_close(node->server);
+  }
+}
+
+/* What is in hand is done, or has had its time: on to the next phase of the stop. */
+static void node_go_on_stopping(struct node *node) {
+  bool late = node_now_ns(node) >= node->stop_ns;
+  uint32_t unanswered = disk_stats(node->disk)->unanswered;
+  if (node->phase == NODE_STOPPING &&
+      (late || (node->submitted == node->replied && unanswered == 0 && server_queued(node->server) == 0))) {
+    node->phase = NODE_DRAINING;
+    node->stop_ns = node_now_ns(node) + NODE_DRAIN_MS * (uint64_t)NS_PER_MS;
+    uv_idle_stop(&node->idle);
+    peers_close(node->peers);
+    server_each(node->server, node_see_client_off, NULL);
+    if (late) {
+      node_close_server(node); /* some client does not read what it was told */
+    }
+  } else if (node->phase == NODE_DRAINING &&
+             (late || (unanswered == 0 && (node->server_closed || server_stats(node->server)->connected == 0)))) {
+    node->phase = NODE_CLOSING;
+    node_close_server(node);
+    disk_close(node->disk);
+    node_close_handles(node);
+  }
+}
+
+/* -- the loop ---------------------------------------------------------------------------------- */
+
+static uint32_t node_tick_if_due(struct node *node) {
+  if (shard_deadline(node->shard) > node_now_ns(node)) {
+    return 0;
+  }
+  struct event event = {.kind = EVENT_TICK};
+  node_event(node, &event);
+  return 1;
+}
+
+/* It only wakes the loop: node_turn looks at the deadline. */
+static void on_tick(uv_timer_t *timer) {
+  struct node *node = timer->data;
+  node->tick_ns = 0;
+}
+
+/* That it runs is enough: the loop does not sleep. */
+static void on_idle(uv_idle_t *idle) {
+  (void)idle;
+}
+
+static void node_arm(struct node *node, bool work_left) {
+  uint64_t deadline_ns = shard_deadline(node->shard);
+  if (work_left) {
+    uv_idle_start(&node->idle, on_idle);
+  } else {
+    uv_idle_stop(&node->idle);
+  }
+  if (deadline_ns == node->tick_ns) {
+    return;
+  }
+  node->tick_ns = deadline_ns;
+  if (deadline_ns == UINT64_MAX) {
+    uv_timer_stop(&node->tick);
+    return;
+  }
+  uint64_t now_ns = node_now_ns(node);
+  uint64_t wait_ms = deadline_ns > now_ns ? (deadline_ns - now_ns + NS_PER_MS - 1) / NS_PER_MS : 0;
+  int status = uv_timer_start(&node->tick, on_tick, wait_ms, 0);
+  ASSERT(status == 0);
+}
+
+static void node_turn(uv_prepare_t *prepare) {
+  struct node *node = prepare->data;
+  uint32_t work = 1;
+  node->clock_fresh = false; /* timers and the end of a long poll want a new reading */
+  node->iterations += 1;
+  /* 1. Whatever leads to more work in this very iteration. */
+  for (uint32_t round = 0; round < NODE_ROUNDS_MAX && work > 0 && node->phase < NODE_DRAINING; round += 1) {
+    work = node_deliver(node) + server_run(node->server) + node_tick_if_due(node);
+    disk_flush(node->disk);
+    work += disk_poll(node->disk);
+  }
+  /* 2. Out it goes: one commit, one write for each peer, one for each client. */
+  if (node->phase < NODE_DRAINING) {
+    node_look_at_ring(node);
+    disk_flush(node->disk);
+    peers_flush(node->peers);
+    server_flush(node->server);
+  } else if (node->phase == NODE_DRAINING) {
+    disk_flush(node->disk);
+    (void)disk_poll(node->disk);
+    if (!node->server_closed) {
+      server_flush(node->server);
+    }
+  }
+  /* 3. When to wake up. */
+  if (node->phase == NODE_STOPPING || node->phase == NODE_DRAINING) {
+    node_go_on_stopping(node);
+  }
+  if (node->phase < NODE_DRAINING) {
+    node_arm(node, work > 0 || buffer_size(&node->replies) > 0);
+  }
+  node->clock_fresh = false; /* what the poll brings wants a new one */
+}
+
+/* -- beginning ------------------------------------------------------------------------------------ */
+
+void node_loop_start(struct node *node) {
+  static const int numbers[3] = {SIGTERM, SIGINT, SIGHUP};
+  uv_prepare_init(&node->loop, &node->prepare);
+  uv_idle_init(&node->loop, &node->idle);
+  uv_timer_init(&node->loop, &node->tick);
+  uv_timer_init(&node->loop, &node->second);
+  node->prepare.data = node;
+  node->idle.data = node;
+  node->tick.data = node;
+  node->second.data = node;
+  for (size_t i = 0; i < 3; i += 1) {
+    uv_signal_init(&node->loop, &node->signals[i]);
+    node->signals[i].data = node;
+    uv_signal_start(&node->signals[i], on_signal, numbers[i]);
+  }
+  uv_prepare_start(&node->prepare, node_turn);
+  uv_timer_start(&node->second, on_second, 10, 10);
+}
