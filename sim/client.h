@@ -30,4 +30,7 @@ void clients_probe_get(struct clients *clients, uint32_t node, uint32_t key, uin
 uint32_t clients_probe_put(struct clients *clients, uint32_t node, uint32_t key, uint8_t w, uint64_t patience_ns,
                            struct probe *probe);
 
+/* check/live.c: what came of a probe after healing. */
+void live_probed(struct run *run, uint32_t node, uint32_t key, const char *what, const struct probe *probe);
+
 #endif

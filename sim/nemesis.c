@@ -36,17 +36,6 @@ static void later(struct nemesis *nemesis, uint64_t pause_ns, void (*call)(void 
 
 /* -- nodes -------------------------------------------------------------------------------- */
 
-static void crash(struct nemesis *nemesis, uint32_t node) {
-  struct oracle *oracle = &nemesis->run->oracle;
-  if (oracle->loose || nemesis->run->plan.profile == PROFILE_HOSTILE) {
-    oracle_loss_begin(oracle, node);
-    process_crash(nemesis->run->world, node);
-    oracle_loss_end(oracle, node, false);
-  } else {
-    process_crash(nemesis->run->world, node);
-  }
-}
-
 static void start_again(void *context, uint64_t node) {
   struct nemesis *nemesis = context;
   if (!nemesis->stopped && !nemesis->run->world->nodes[node].alive) {
@@ -61,7 +50,7 @@ static void wake(void *context, uint64_t node) {
 
 static void act_crash(struct nemesis *nemesis, uint32_t node) {
   if (nemesis->run->world->nodes[node].alive) {
-    crash(nemesis, node);
+    process_crash(nemesis->run->world, node);
     later(nemesis, outage(nemesis), start_again, node);
   }
 }
@@ -77,7 +66,7 @@ static void act_pause(struct nemesis *nemesis, uint32_t node) {
 static void act_weeks(struct nemesis *nemesis, uint32_t node) {
   struct world *world = nemesis->run->world;
   if (world->nodes[node].alive) {
-    crash(nemesis, node);
+    process_crash(nemesis->run->world, node);
   }
   int64_t weeks = 1 + (int64_t)prng_below(&nemesis->prng, 5);
   world->extra_ms += (uint64_t)(weeks * WEEK_MS);
@@ -120,7 +109,7 @@ static void act_destroy(struct nemesis *nemesis, uint32_t node, enum feature how
   struct world *world = nemesis->run->world;
   struct oracle *oracle = &nemesis->run->oracle;
   if (world->nodes[node].alive) {
-    crash(nemesis, node);
+    process_crash(nemesis->run->world, node);
     later(nemesis, outage(nemesis), start_again, node);
   }
   oracle_loss_begin(oracle, node);

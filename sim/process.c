@@ -211,8 +211,9 @@ void process_crash(struct world *world, uint32_t index) {
   node->alive = false;
   process_resume(world, index); /* what it missed is of an earlier life then, or falls on a dead node */
   node->life += 1;
-  tell(world, index, NEWS_CRASHED);
+  tell(world, index, NEWS_CRASHING);
   disk_crash(&node->disk, &world->prng);
+  tell(world, index, NEWS_CRASHED);
   free(node->memory);
   free(node->value_memory);
   node->shard = NULL;

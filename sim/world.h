@@ -17,7 +17,8 @@
 #include "queue.h"
 #include "shard/shard.h"
 
-enum node_news { NEWS_STARTED, NEWS_CRASHED, NEWS_PAUSED, NEWS_RESUMED };
+/* CRASHING: its disk is still as it was; CRASHED: what was not durable is gone. */
+enum node_news { NEWS_STARTED, NEWS_CRASHING, NEWS_CRASHED, NEWS_PAUSED, NEWS_RESUMED };
 
 struct node {
   uint32_t id;

@@ -458,7 +458,7 @@ static int run(struct dev *dev) {
 }
 
 int cmd_dev(int argc, char **argv) {
-  struct dev_wish wish = {.directory = "./gramme-dev"};
+  struct dev_wish wish = {.directory = "gramme-dev"};
   char why[DEVDIR_WHY];
   cmd_parse(&argp, argc, argv, &wish);
   struct dev *dev = calloc(1, sizeof *dev);

@@ -49,7 +49,8 @@ static const struct {
 
 #define QUORUM_COUNT (sizeof quorums / sizeof quorums[0])
 
-static error_t parse(int key, char *argument, struct argp_state *state) {
+/* Options; the same for all three commands, each of which lists those that it has. */
+static error_t parse_option(int key, char *argument, struct argp_state *state) {
   struct key_options *o = state->input;
   for (size_t i = 0; i < QUORUM_COUNT; i++) {
     if (quorums[i].option == key) {
@@ -69,8 +70,18 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
   case OPTION_NEW:
     o->is_new = true;
     return 0;
+  default:
+    return ARGP_ERR_UNKNOWN;
+  }
+}
+
+/* Arguments: KEY, and for put VALUE. */
+static error_t parse(int key, char *argument, struct argp_state *state) {
+  struct key_options *o = state->input;
+  switch (key) {
   case ARGP_KEY_INIT:
-    state->child_inputs[0] = &o->target;
+    state->child_inputs[0] = o;
+    state->child_inputs[1] = &o->target;
     return 0;
   case ARGP_KEY_ARG:
     if (state->arg_num == 0) {
@@ -94,58 +105,63 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
   }
 }
 
-#define OPTIONS_READ                                                                                        \
-  {.name = "r", .key = OPTION_R, .arg = "N", .doc = "nodes that must answer"}, {                            \
-    .name = "pr", .key = OPTION_PR, .arg = "N", .doc = "of these, how many must be replicas, not stand-ins" \
-  }
-#define OPTIONS_WRITE                                                                                              \
-  {.name = "context",                                                                                              \
-   .key = OPTION_CONTEXT,                                                                                          \
-   .arg = "CONTEXT",                                                                                               \
-   .doc = "what was seen, as get told it: replaces just that"},                                                    \
-      {.name = "new", .key = OPTION_NEW, .doc = "nothing was seen: what is there stays, as a sibling"},            \
-      {.name = "w", .key = OPTION_W, .arg = "N", .doc = "nodes that must have it"},                                \
-      {.name = "pw", .key = OPTION_PW, .arg = "N", .doc = "of these, how many must be replicas, not stand-ins"}, { \
-    .name = "dw", .key = OPTION_DW, .arg = "N", .doc = "of these, how many must have it on disk"                   \
-  }
+static const char context_doc[] = "what was seen, as get told it: just that is replaced";
+static const char r_doc[] = "nodes that must answer";
+static const char w_doc[] = "nodes that must have it";
+static const char primaries_doc[] = "of these, how many must be replicas, not stand-ins";
+static const char durable_doc[] = "of these, how many must have it on disk";
 
 static const struct argp_option get_options[] = {
-    OPTIONS_READ,
+    {.name = "r", .key = OPTION_R, .arg = "N", .doc = r_doc},
+    {.name = "pr", .key = OPTION_PR, .arg = "N", .doc = primaries_doc},
     {.name = "context-only", .key = OPTION_CONTEXT_ONLY, .doc = "print the context, for a put that follows"},
     {0},
 };
 static const struct argp_option put_options[] = {
-    OPTIONS_WRITE,
+    {.name = "context", .key = OPTION_CONTEXT, .arg = "CONTEXT", .doc = context_doc},
+    {.name = "new", .key = OPTION_NEW, .doc = "nothing was seen: what is there stays, as a sibling"},
     {.name = "px", .key = OPTION_PX, .arg = "MS", .doc = "expires after so many milliseconds"},
+    {.name = "w", .key = OPTION_W, .arg = "N", .doc = w_doc},
+    {.name = "pw", .key = OPTION_PW, .arg = "N", .doc = primaries_doc},
+    {.name = "dw", .key = OPTION_DW, .arg = "N", .doc = durable_doc},
     {0},
 };
-static const struct argp_option del_options[] = {OPTIONS_WRITE, {0}};
-static const struct argp_child children[] = {{.argp = &target_argp}, {0}};
+static const struct argp_option del_options[] = {
+    {.name = "context", .key = OPTION_CONTEXT, .arg = "CONTEXT", .doc = context_doc},
+    {.name = "w", .key = OPTION_W, .arg = "N", .doc = w_doc},
+    {.name = "pw", .key = OPTION_PW, .arg = "N", .doc = primaries_doc},
+    {.name = "dw", .key = OPTION_DW, .arg = "N", .doc = durable_doc},
+    {0},
+};
+
+static const struct argp get_option_argp = {.options = get_options, .parser = parse_option};
+static const struct argp put_option_argp = {.options = put_options, .parser = parse_option};
+static const struct argp del_option_argp = {.options = del_options, .parser = parse_option};
+static const struct argp_child get_children[] = {{.argp = &get_option_argp}, {.argp = &target_argp}, {0}};
+static const struct argp_child put_children[] = {{.argp = &put_option_argp}, {.argp = &target_argp}, {0}};
+static const struct argp_child del_children[] = {{.argp = &del_option_argp}, {.argp = &target_argp}, {0}};
 
 static const struct argp get_argp = {
-    .options = get_options,
     .parser = parse,
-    .children = children,
+    .children = get_children,
     .args_doc = "KEY",
-    .doc = "Prints the value of a key, as it is. Where writers did not know of each other there are several "
-           "(siblings): they are "
-           "listed, with the context that a merge hands back. A key without a value: exit code 1.",
+    .doc =
+        "Prints the value of a key, as it is. Where writers did not know of each other there are several (siblings): "
+        "they are listed, with the context that a merge hands back. A key without a value: exit code 1.",
 };
 static const struct argp put_argp = {
-    .options = put_options,
     .parser = parse,
-    .children = children,
+    .children = put_children,
     .args_doc = "KEY VALUE",
     .doc = "Stores a value and prints its context. VALUE '-' reads standard input.\v"
            "Without --context and --new it reads the key first, and replaces what it found.",
 };
 static const struct argp del_argp = {
-    .options = del_options,
     .parser = parse,
-    .children = children,
+    .children = del_children,
     .args_doc = "KEY",
     .doc = "Deletes a key and prints the deletion's context.\v"
-           "Without --context and --new it reads the key first, and deletes what it found.",
+           "Without --context it deletes what a get finds.",
 };
 
 /* -- commands --------------------------------------------------------------------- */
@@ -357,6 +373,7 @@ static int write_key(struct remote *remote, const struct key_options *o, const s
   return EXIT_DONE;
 }
 
+/* A put without a context first reads what it is to replace. (A deletion without one does so on the node.) */
 static int write_command(const struct key_options *o, const struct bytes *value) {
   struct remote *remote = target_open(&o->target);
   if (remote == NULL) {
@@ -364,14 +381,12 @@ static int write_command(const struct key_options *o, const struct bytes *value)
   }
   struct remote_answer *seen = NULL;
   struct bytes context = o->context != NULL ? remote_argument(o->context) : BYTES_NONE;
-  int code = EXIT_FAILED;
-  if (o->context == NULL && !o->is_new) {
+  bool reads_first = value != NULL && o->context == NULL && !o->is_new;
+  if (reads_first) {
     seen = ask_get(remote, o, false);
     context = seen != NULL ? answer_bytes(seen->items[0]) : BYTES_NONE;
   }
-  if (seen != NULL || o->context != NULL || o->is_new) {
-    code = write_key(remote, o, value, context);
-  }
+  int code = reads_first && seen == NULL ? EXIT_FAILED : write_key(remote, o, value, context);
   remote_answer_free(seen);
   remote_close(remote);
   return code;

@@ -68,7 +68,8 @@ static void print_node(const json_t *document) {
   printf("%snode%s     %s (%s) on %s   up %s   %s in %s\n", terminal_on(STYLE_DIM), terminal_off(),
          field_text(node, "name"), field_text(node, "id"), field_text(node, "address"), uptime,
          field_text(node, "engine"), field_text(node, "dir"));
-  printf("         %s keys, %s, %" PRIu64 " clients\n", keys, bytes, field_number(node, "clients"));
+  printf("         %s keys, %s, %" PRIu64 " client%s\n", keys, bytes, field_number(node, "clients"),
+         field_number(node, "clients") == 1 ? "" : "s");
   if (!field_true(node, "member")) {
     const char *refusal = field_text(node, "join_refusal");
     printf("         %snot yet a member: %s%s\n", terminal_on(STYLE_YELLOW),
@@ -107,6 +108,12 @@ static void add_member(struct grid *grid, const json_t *member) {
   add_age(grid, member, "last_heard_ms", !self && json_is_integer(json_object_get(member, "last_heard_ms")));
 }
 
+static int compare_names(const void *a, const void *b) {
+  const json_t *const *first = a;
+  const json_t *const *second = b;
+  return strverscmp(field_text(*first, "name"), field_text(*second, "name"));
+}
+
 static void print_members(const json_t *document) {
   static const char *const headings[] = {"  member",   "address", "state", "zone",        "weight",
                                          "partitions", "keys",    "hints", "oldest hint", "last heard"};
@@ -117,9 +124,20 @@ static void print_members(const json_t *document) {
   for (size_t i = 0; i < sizeof headings / sizeof headings[0]; i++) {
     grid_add(&grid, STYLE_DIM, "%s", headings[i]);
   }
-  json_array_foreach(field_object(document, "members"), index, member) {
-    add_member(&grid, member);
+  const json_t *members = field_object(document, "members");
+  const json_t **sorted = calloc(json_array_size(members) + 1, sizeof(const json_t *));
+  json_array_foreach(members, index, member) {
+    if (sorted != NULL) {
+      sorted[index] = member;
+    }
   }
+  if (sorted != NULL) { /* the node tells them by id, which means nothing to people */
+    qsort(sorted, json_array_size(members), sizeof(const json_t *), compare_names);
+  }
+  for (index = 0; sorted != NULL && index < json_array_size(members); index++) {
+    add_member(&grid, sorted[index]);
+  }
+  free(sorted);
   putchar('\n');
   grid_print(&grid, "");
   grid_deinit(&grid);

@@ -121,6 +121,7 @@ static void share_pool(const struct deal *deal, struct shares *shares, uint32_t 
   }
   for (uint32_t i = 0; i < deal->seat_count; i++) {
     if (in_pool(deal, shares, i, pool) && !capped[i]) {
+      ASSERT(free_weight > 0); /* its own is part of it */
       const uint64_t exact = deal->seats[i].weight * free_partitions;
       shares->low[i] = (uint32_t)(exact / free_weight);
       shares->rest[i] = exact % free_weight;

@@ -42,7 +42,7 @@ void ring_preference(const struct ring *ring, uint32_t partition, uint32_t n, st
   ASSERT(partition < ring->partition_count);
   ASSERT(n > 0 && n <= REPLICAS_MAX);
   struct walk walk = {.ring = ring, .partition = partition, .left = ring->partition_count, .unmet = ring->member_count};
-  uint16_t others[MEMBERS_MAX]; /* met, but not chosen in the first pass */
+  uint16_t others[PREFERENCE_MAX] = {0}; /* met, but not chosen in the first pass; more are never wanted */
   uint32_t other_count = 0;
   bool zone_seen[MEMBERS_MAX] = {false};
   uint32_t zones_left = ring->zone_count;
@@ -55,7 +55,9 @@ void ring_preference(const struct ring *ring, uint32_t partition, uint32_t n, st
     ASSERT(member >= 0);
     const uint32_t zone = ring->members[member].zone;
     if (zone_seen[zone]) {
-      others[other_count++] = (uint16_t)member;
+      if (other_count < PREFERENCE_MAX) {
+        others[other_count++] = (uint16_t)member;
+      }
       continue;
     }
     zone_seen[zone] = true;

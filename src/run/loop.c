@@ -135,6 +135,9 @@ static void node_close_handles(struct node *node) {
   for (size_t i = 0; i < sizeof(handles) / sizeof(handles[0]); i += 1) {
     uv_close(handles[i], NULL);
   }
+  /* libuv has given them back their default by now: being asked again must not end a node that is closing its store. */
+  signal(SIGINT, SIG_IGN);
+  signal(SIGTERM, SIG_IGN);
 }
 
 static void node_stop(struct node *node) {

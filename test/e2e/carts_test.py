@@ -42,6 +42,9 @@ class Shopper(threading.Thread):
             self.failure = error
             for _ in range(ADDS):
                 self.progress.release()
+        finally:
+            for client in self.connections.values():
+                client.close()
 
     def add(self, cart, item):
         node = self.random.choice(list(self.cluster))
@@ -56,7 +59,9 @@ class Shopper(threading.Thread):
             self.doubtful.append((cart, item))
         except OSError:
             self.doubtful.append((cart, item))
-            self.connections.pop(node.index, None)
+            client = self.connections.pop(node.index, None)
+            if client is not None:
+                client.close()
 
 
 def merged(node, cart):
@@ -133,17 +138,17 @@ class Carts(unittest.TestCase):
             many = threading.Event()
 
             def write(number):
-                client = cluster[number % 3].connect()
-                for i in range(100000):
-                    key, value = "set:%d-%d" % (number, i), "v%d" % i
-                    try:
-                        client.call("SET", key, value)
-                    except (OSError, ReplyError):
-                        return
-                    with lock:
-                        acked[key] = value
-                        if len(acked) >= 1500:
-                            many.set()
+                with cluster[number % 3].connect() as client:
+                    for i in range(100000):
+                        key, value = "set:%d-%d" % (number, i), "v%d" % i
+                        try:
+                            client.call("SET", key, value)
+                        except (OSError, ReplyError):
+                            return
+                        with lock:
+                            acked[key] = value
+                            if len(acked) >= 1500:
+                                many.set()
             writers = [threading.Thread(target=write, args=(i,), daemon=True) for i in range(12)]
             for writer in writers:
                 writer.start()
@@ -165,6 +170,8 @@ class Carts(unittest.TestCase):
                 values = readers[start // 500 % 3].pipeline([("GET", key) for key in part])
                 for key, value in zip(part, values):
                     self.assertEqual(value, acked[key].encode(), key)
+            for reader in readers:
+                reader.close()
             print("%d acknowledged sets, all there" % len(keys))
 
 

@@ -327,12 +327,14 @@ class AgainstAFake(CliCase):
             self.assertEqual((result.returncode, result.stderr[:8]), (1, b"gramme: "))
             self.assertEqual(fake.commands, [])
 
-    def test_del_reads_first_and_prints_the_context(self):
-        with Fake({"DYNAMO.GET": got("seen", "old"), "DYNAMO.DEL": bulk("after")}) as fake:
+    def test_del_prints_the_context_and_hands_over_the_one_it_was_given(self):
+        with Fake({"DYNAMO.DEL": bulk("after")}) as fake:
             result = fake.run("del", "k", "--json")
             self.assert_done(result)
             self.assertEqual(json.loads(result.stdout), {"key": {"text": "k"}, "context": "after"})
-            self.assertEqual(fake.commands[1], [b"DYNAMO.DEL", b"k", b"CONTEXT", b"seen"])
+            self.assert_done(fake.run("del", "k", "--context", "c", "--dw", "0"))
+            self.assertEqual(fake.commands, [[b"DYNAMO.DEL", b"k"], [
+                b"DYNAMO.DEL", b"k", b"CONTEXT", b"c", b"DW", b"0"]])
 
     def test_an_error_reply_is_told_as_it_is(self):
         error = "QUORUM wanted W=2, 1 answered (bob is down)"
@@ -518,6 +520,15 @@ class DevCluster(CliCase):
         self.addCleanup(dev.close)
         return dev
 
+    def assert_stops(self, dev, number=signal.SIGINT):
+        """Cleanly; else what it said and what the nodes' logs say."""
+        code, rest = dev.stop(number)
+        if code != 0:
+            for node in sorted(os.listdir(self.directory)):
+                with open(os.path.join(self.directory, node, "log"), encoding="utf-8", errors="replace") as log:
+                    rest += "-- %s\n%s" % (node, log.read()[-3000:])
+        self.assertEqual(code, 0, rest)
+
     def start_up(self, *flags):
         dev = self.start("--port", str(self.ports[0]), *flags)
         return dev, dev.wait_up()
@@ -540,17 +551,17 @@ class DevCluster(CliCase):
         dev, _ = self.start_up()
         with Resp(self.ports[1]) as client:
             client.call("SET", "cart:42", "milk")
-        self.assertEqual(dev.stop(signal.SIGTERM)[0], 0)
+        self.assert_stops(dev, signal.SIGTERM)
         dev = self.start()  # ports and number of nodes are the directory's
         self.assertIn("found again", dev.wait_up())
         with Resp(self.ports[2]) as client:
             self.assertEqual(client.call("GET", "cart:42"), b"milk")
-        self.assertEqual(dev.stop()[0], 0)
+        self.assert_stops(dev)
 
     def test_a_second_start_that_contradicts_the_first_is_refused(self):
         dev, _ = self.start_up("--nodes", "2")
         self.assert_failed(run("dev", "--dir", self.directory), "is running already (process %d)" % dev.pid(1))
-        self.assertEqual(dev.stop()[0], 0)
+        self.assert_stops(dev)
         self.assert_failed(run("dev", "--dir", self.directory, "--nodes", "3"), "holds 2 nodes, not 3", "--nodes 2")
         self.assert_failed(run("dev", "--dir", self.directory, "--port", "1234"), "start it without --port")
         self.assert_failed(run("dev", "--dir", self.directory, "--memory"), "start it without --memory")
@@ -603,14 +614,14 @@ class DevCluster(CliCase):
 
     def test_a_fault_in_a_nodes_file_is_told_before_anything_starts(self):
         dev, _ = self.start_up("--nodes", "2", "--memory")
-        self.assertEqual(dev.stop()[0], 0)
+        self.assert_stops(dev)
         with open(os.path.join(self.directory, "node-2", "gramme.conf"), "a", encoding="ascii") as file:
             file.write("[node]\nengine = memory\n")
         self.assert_failed(run("dev", "--dir", self.directory), "node-2/gramme.conf:", "option 'engine' is already set on line")
 
     def test_a_node_that_fails_to_start_is_shown_with_its_log_and_the_others_are_stopped(self):
         dev, _ = self.start_up("--nodes", "2", "--memory")
-        self.assertEqual(dev.stop()[0], 0)
+        self.assert_stops(dev)
         config = os.path.join(self.directory, "node-2", "gramme.conf")
         with open(config, encoding="ascii") as file:
             text = file.read()
@@ -624,14 +635,14 @@ class DevCluster(CliCase):
 
     def test_a_directory_that_was_moved_is_told(self):
         dev, _ = self.start_up("--nodes", "1", "--memory")
-        self.assertEqual(dev.stop()[0], 0)
+        self.assert_stops(dev)
         moved = os.path.join(self.base, "moved")
         os.rename(self.directory, moved)
         self.assert_failed(run("dev", "--dir", moved), "was the directory moved?")
 
     def test_a_making_that_was_cut_short_is_begun_anew(self):
         dev, _ = self.start_up("--nodes", "2", "--memory")
-        self.assertEqual(dev.stop()[0], 0)
+        self.assert_stops(dev)
         os.remove(os.path.join(self.directory, "node-1", "gramme.conf"))
         for number in (1, 2):
             for name in os.listdir(os.path.join(self.directory, "node-%d" % number)):
@@ -639,7 +650,7 @@ class DevCluster(CliCase):
                     path = os.path.join(self.directory, "node-%d" % number, name)
                     (shutil.rmtree if os.path.isdir(path) else os.remove)(path)
         dev, _ = self.start_up("--nodes", "2", "--memory")
-        self.assertEqual(dev.stop()[0], 0)
+        self.assert_stops(dev)
 
 
 # -- against real nodes --------------------------------------------------------------------------------------------------------

@@ -213,6 +213,7 @@ class Resp:
             if rest == b"-1":
                 return None
             data = self._exactly(int(rest))
+            data = data[4:] if kind == b"=" else data  # a verbatim string begins with its format, "txt:"
             return ReplyError(data.decode(errors="replace")) if kind == b"!" else data
         if kind in (b"*", b"~", b">"):
             return None if rest == b"-1" else [self.read_reply() for _ in range(int(rest))]
