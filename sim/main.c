@@ -4,144 +4,171 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "carts.h"
+#include "explore.h"
 
-#define SECOND UINT64_C(1000000000)
-
-struct nemesis {
-  struct world *world;
-  struct prng prng;
-  uint64_t stop_ns;
+struct options {
+  bool seed_given, minimize_given, verbose;
+  uint64_t seed, minimize;
+  struct exploration exploration;
 };
 
-static void nemesis_act(void *context, uint64_t argument) {
-  struct nemesis *nemesis = context;
-  struct world *world = nemesis->world;
-  (void)argument;
-  if (world->now_ns >= nemesis->stop_ns) {
-    return;
+static void print_help(void) {
+  printf("usage: gramme-sim --seed N [--verbose]      replays one run; the last line is its trace\n"
+         "       gramme-sim --runs M [--jobs J]       explores from --seed on (1); the last line is the summary\n"
+         "       gramme-sim --minimize N              drops faults and clients while the failure stays\n"
+         "\n"
+         "  --profile recoverable|hostile|both        recoverable: what fails comes back; safety and liveness\n"
+         "                                            hostile: disks are lost too; safety only\n"
+         "  --traces                                  with --runs: a line with the trace of each run\n"
+         "  --without FEATURE[,FEATURE...]            takes these away from what the seed draws:\n     ");
+  for (uint32_t i = 0; i < FEATURE_COUNT; i++) {
+    printf(" %s%s", feature_name((enum feature)i), i % 12 == 11 ? "\n     " : "");
   }
-  uint32_t node = (uint32_t)prng_below(&nemesis->prng, world->node_count);
-  uint32_t other = (uint32_t)prng_below(&nemesis->prng, world->node_count);
-  uint64_t what = prng_below(&nemesis->prng, 6);
-  bool alive = world->nodes[node].alive;
-  if (what == 0 && alive && !world->nodes[node].paused) {
-    world_crash(world, node);
-  } else if (what <= 2 && !alive) {
-    world_start(world, node);
-  } else if (what == 3 && alive) {
-    if (world->nodes[node].paused) {
-      world_resume(world, node);
-    } else {
-      world_pause(world, node);
-    }
-  } else if (what == 4 && node != other) {
-    world_cut(world, node, other, true);
-    bool both = prng_chance(&nemesis->prng, 700);
-    world_cut(world, other, node, both);
-  } else if (what == 5) {
-    world_heal(world);
-  }
-  uint64_t pause = prng_below(&nemesis->prng, 2 * SECOND);
-  world_call(world, world->now_ns + pause, nemesis_act, nemesis, 0);
+  printf("\n  --nodes N --clients N --keys N            at most so many\n"
+         "  --seconds N                               for so long\n"
+         "\nExit status: 0 nothing failed, 1 something did, 2 usage.\n");
 }
 
-static bool run(uint64_t seed, bool verbose, struct carts_result *result) {
-  struct world *world = malloc(sizeof *world);
-  world_init(world, seed);
-  world->verbose = verbose;
-  struct nemesis nemesis = {.world = world};
-  prng_init(&nemesis.prng, seed * 31 + 7);
-  uint32_t nodes = 1 + (uint32_t)prng_below(&nemesis.prng, 7);
-  nodes = nodes < 3 ? 3 : nodes;
-  world->replied = NULL;
-  struct carts_options options = {
-      .clients = 1 + (uint32_t)prng_below(&nemesis.prng, 8),
-      .keys = 1 + (uint32_t)prng_below(&nemesis.prng, 4),
-      .think_max_ns = (1 + prng_below(&nemesis.prng, 100)) * 1000000,
-      .blind_per_mille = (uint32_t)prng_below(&nemesis.prng, 3) * 50,
-      .stale_per_mille = (uint32_t)prng_below(&nemesis.prng, 3) * 50,
-  };
-  struct carts *carts = carts_new(world, &options);
-  for (uint32_t i = 0; i < nodes; i++) {
-    (void)world_add_node(world, 64);
-    world_start(world, i);
-    world_run(world, world->now_ns + 3 * SECOND);
+static _Noreturn void usage(const char *what, const char *value) {
+  (void)fprintf(stderr, "gramme-sim: %s%s%s; see gramme-sim --help\n", what, value != NULL ? ": " : "",
+                value != NULL ? value : "");
+  exit(2);
+}
+
+static uint64_t number(const char *option, const char *text, uint64_t least, uint64_t most) {
+  char *end = NULL;
+  if (text[0] < '0' || text[0] > '9') {
+    usage(option, "wants a number");
   }
-  world_run(world, world->now_ns + 10 * SECOND);
-  world->faults.drop_per_mille = (uint32_t)prng_below(&nemesis.prng, 3) * 20;
-  world->faults.duplicate_per_mille = (uint32_t)prng_below(&nemesis.prng, 3) * 20;
-  world->faults.slow_per_mille = (uint32_t)prng_below(&nemesis.prng, 3) * 20;
-  world->faults.slow_max_ns = prng_below(&nemesis.prng, SECOND) + 2000000;
-  world->faults.disk_error_per_mille = prng_chance(&nemesis.prng, 200) ? 20 : 0;
-  uint64_t stop = world->now_ns + 30 * SECOND;
-  /* reach in for the stop time: options are copied at creation */
-  nemesis.stop_ns = stop;
-  carts_set_stop(carts, stop);
-  carts_start(carts);
-  world_call(world, world->now_ns + SECOND, nemesis_act, &nemesis, 0);
-  world_run(world, stop);
-  world_heal(world);
-  for (uint32_t i = 0; i < nodes; i++) {
-    if (world->nodes[i].paused) {
-      world_resume(world, i);
+  unsigned long long value = strtoull(text, &end, 10);
+  if (*end != '\0' || value < least || value > most) {
+    usage(option, "out of range");
+  }
+  return value;
+}
+
+static void without(struct exploration *exploration, const char *list) {
+  char name[32];
+  while (*list != '\0') {
+    size_t size = strcspn(list, ",");
+    enum feature feature = FEATURE_COUNT;
+    if (size >= sizeof name) {
+      usage("no such feature", list);
     }
-    if (!world->nodes[i].alive) {
-      world_start(world, i);
+    memcpy(name, list, size);
+    name[size] = '\0';
+    if (!feature_find(name, &feature)) {
+      usage("no such feature", name);
+    }
+    exploration->change.without[feature] = true;
+    list += size + (list[size] == ',' ? 1 : 0);
+  }
+}
+
+static void set_profile(struct exploration *exploration, const char *name) {
+  bool both = strcmp(name, "both") == 0;
+  exploration->profiles[PROFILE_RECOVERABLE] = both || strcmp(name, "recoverable") == 0;
+  exploration->profiles[PROFILE_HOSTILE] = both || strcmp(name, "hostile") == 0;
+  if (!exploration->profiles[PROFILE_RECOVERABLE] && !exploration->profiles[PROFILE_HOSTILE]) {
+    usage("no such profile", name);
+  }
+}
+
+/* An option with a value. */
+static void set_option(struct options *options, const char *option, const char *value) {
+  struct exploration *exploration = &options->exploration;
+  struct change_of_plan *change = &exploration->change;
+  if (strcmp(option, "--seed") == 0) {
+    options->seed = number(option, value, 0, UINT64_MAX);
+    options->seed_given = true;
+  } else if (strcmp(option, "--runs") == 0) {
+    exploration->runs = number(option, value, 1, UINT64_MAX);
+  } else if (strcmp(option, "--jobs") == 0) {
+    exploration->jobs = (uint32_t)number(option, value, 1, 64);
+  } else if (strcmp(option, "--minimize") == 0) {
+    options->minimize = number(option, value, 0, UINT64_MAX);
+    options->minimize_given = true;
+  } else if (strcmp(option, "--profile") == 0) {
+    set_profile(exploration, value);
+  } else if (strcmp(option, "--without") == 0) {
+    without(exploration, value);
+  } else if (strcmp(option, "--nodes") == 0) {
+    change->nodes = (uint32_t)number(option, value, 1, PLAN_NODES_MAX);
+  } else if (strcmp(option, "--clients") == 0) {
+    change->clients = (uint32_t)number(option, value, 1, 1000);
+  } else if (strcmp(option, "--keys") == 0) {
+    change->keys = (uint32_t)number(option, value, 1, PLAN_KEYS_MAX);
+  } else if (strcmp(option, "--seconds") == 0) {
+    change->seconds = (uint32_t)number(option, value, 1, 1000000);
+  } else {
+    usage("no such option", option);
+  }
+}
+
+static void parse(struct options *options, int argc, char **argv) {
+  *options = (struct options){.seed = 1, .exploration = {.jobs = 1}};
+  options->exploration.profiles[PROFILE_RECOVERABLE] = true;
+  for (int i = 1; i < argc; i++) {
+    if (strcmp(argv[i], "--help") == 0) {
+      print_help();
+      exit(0);
+    }
+    if (strcmp(argv[i], "--verbose") == 0) {
+      options->verbose = true;
+    } else if (strcmp(argv[i], "--traces") == 0) {
+      options->exploration.traces = true;
+    } else if (strncmp(argv[i], "--", 2) != 0) {
+      usage("not an option", argv[i]);
+    } else if (i + 1 == argc) {
+      usage("wants a value, or is no option", argv[i]);
+    } else {
+      set_option(options, argv[i], argv[i + 1]);
+      i += 1;
     }
   }
-  world->faults.drop_per_mille = 0;
-  world->faults.duplicate_per_mille = 0;
-  world->faults.slow_per_mille = 0;
-  world->faults.disk_error_per_mille = 0;
-  world_run(world, world->now_ns + 30 * SECOND);
-  carts_judge(carts, result);
-  bool hints_left = false;
-  for (uint32_t i = 0; i < nodes; i++) {
-    if (shard_stats(world->nodes[i].shard)->hints != 0) {
-      printf("hints: node %u still keeps %" PRIu64 "\n", i + 1, shard_stats(world->nodes[i].shard)->hints);
-      hints_left = true;
+}
+
+static int replay(const struct options *options, enum profile profile) {
+  struct plan plan;
+  struct result result;
+  plan_for(&plan, options->seed, profile, &options->exploration.change);
+  plan_print(&plan);
+  bool well = explore_one(&plan, true, options->verbose, false, &result);
+  for (uint32_t i = 0; i < CHECK_COUNT; i++) {
+    if (result.checks.failed[i] > 0) {
+      printf("seed %" PRIu64 ", profile %s: %s (%s) FAILED %" PRIu64 " times, first: %s\n", options->seed,
+             profile_name(profile), check_name((enum check)i), check_claim((enum check)i), result.checks.failed[i],
+             result.checks.text[i]);
+    }
+    if (options->verbose) {
+      printf("%s: looked %" PRIu64 " times\n", check_name((enum check)i), result.checks.looked[i]);
     }
   }
-  for (uint32_t i = 0; i < nodes; i++) {
-    const struct shard_stats *stats = shard_stats(world->nodes[i].shard);
-    result->truncated += stats->truncated;
-    if (verbose) {
-#define X(name, help) if (stats->name != 0) { printf("  %s=%" PRIu64, #name, stats->name); }
-      SHARD_STATS_TABLE(X)
-#undef X
-      printf("\n");
-    }
-  }
-  bool failed = result->lost + (result->truncated > 0 ? 0 : result->false_siblings) > 0 || hints_left;
-  printf("seed %" PRIu64 "%s: nodes %u puts %" PRIu64 " acked %" PRIu64 " refused %" PRIu64 " unknown %" PRIu64
-         " siblings %" PRIu64 " truncated %" PRIu64 " steps %" PRIu64 " trace %016" PRIx64 "\n",
-         seed, failed ? " FAILED" : "", nodes, result->puts, result->acked, result->refused, result->unknown,
-         result->siblings_max, result->truncated, world->steps, world->trace);
-  carts_free(carts);
-  world_deinit(world);
-  free(world);
-  return !failed;
+  printf("puts=%" PRIu64 " acked=%" PRIu64 " refused=%" PRIu64 " unknown=%" PRIu64 " gets=%" PRIu64
+         " siblings_max=%" PRIu32 " clock_max=%" PRIu32 " events=%" PRIu64 " simulated_s=%" PRIu64 "\n",
+         result.puts, result.acked, result.refused, result.unknown, result.gets, result.siblings_max, result.clock_max,
+         result.steps, result.simulated_ns / 1000000000u);
+  printf("trace %016" PRIx64 "\n", result.trace);
+  return well ? 0 : 1;
 }
 
 int main(int argc, char **argv) {
-  uint64_t seed = 1;
-  uint64_t runs = 1;
-  bool verbose = false;
-  for (int i = 1; i < argc; i++) {
-    if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc) {
-      seed = strtoull(argv[++i], NULL, 10);
-    } else if (strcmp(argv[i], "--runs") == 0 && i + 1 < argc) {
-      runs = strtoull(argv[++i], NULL, 10);
-    } else if (strcmp(argv[i], "--verbose") == 0) {
-      verbose = true;
+  struct options options;
+  parse(&options, argc, argv);
+  struct exploration *exploration = &options.exploration;
+  enum profile profile = exploration->profiles[PROFILE_RECOVERABLE] ? PROFILE_RECOVERABLE : PROFILE_HOSTILE;
+  if (options.minimize_given) {
+    return minimize(options.minimize, profile, &exploration->change) ? 0 : 1;
+  }
+  if (exploration->runs == 0) {
+    if (!options.seed_given) {
+      usage("nothing to do: --seed N, --runs M or --minimize N", NULL);
     }
+    return replay(&options, profile);
   }
-  uint64_t failures = 0;
-  for (uint64_t i = 0; i < runs; i++) {
-    struct carts_result result;
-    failures += run(seed + i, verbose, &result) ? 0 : 1;
-  }
-  printf("%" PRIu64 " runs, %" PRIu64 " failures\n", runs, failures);
-  return failures == 0 ? 0 : 1;
+  struct summary summary;
+  exploration->first = options.seed;
+  explore(exploration, &summary);
+  summary_print(&summary);
+  return summary.failures == 0 ? 0 : 1;
 }

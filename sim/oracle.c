@@ -299,7 +299,7 @@ int oracle_find_key(const struct oracle *oracle, enum space space, struct bytes 
 }
 
 static const char *place_text(uint32_t owner) {
-  static char text[32];
+  static char text[48];
   (void)snprintf(text, sizeof text, owner == 0 ? "has" : "keeps a hint for node %" PRIu32 ":", owner);
   return text;
 }

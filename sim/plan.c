@@ -78,7 +78,6 @@ static void draw_tunables(struct plan *plan, struct prng *prng) {
   *tunables = (struct shard_tunables){
       .request_timeout_ns = scaled(prng, 300 * MILLISECOND, 5 * SECOND),
       .hedge_ns = scaled(prng, 5 * MILLISECOND, 500 * MILLISECOND),
-      .forward_ns = scaled(prng, 50 * MILLISECOND, SECOND),
       .repair_window_ns = scaled(prng, 5 * MILLISECOND, SECOND),
       .heartbeat_ns = scaled(prng, 50 * MILLISECOND, 500 * MILLISECOND),
       .gossip_ns = scaled(prng, 200 * MILLISECOND, 2 * SECOND),
@@ -90,7 +89,6 @@ static void draw_tunables(struct plan *plan, struct prng *prng) {
     *tunables = (struct shard_tunables){
         .request_timeout_ns = 3 * SECOND,
         .hedge_ns = 100 * MILLISECOND,
-        .forward_ns = 500 * MILLISECOND,
         .repair_window_ns = 200 * MILLISECOND,
         .heartbeat_ns = 250 * MILLISECOND,
         .gossip_ns = SECOND,

@@ -6,6 +6,7 @@
 #ifndef GRAMME_SIM_PLAN_H
 #define GRAMME_SIM_PLAN_H
 
+#include "base/prng.h"
 #include "seam/seam.h"
 #include "seam/config.h"
 

@@ -6,9 +6,10 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/hlc.h"
 #include "client.h"
 #include "nemesis.h"
-#include "plant.h"
+#include "base/plant.h"
 #include "process.h"
 
 #define MILLISECOND UINT64_C(1000000)

@@ -7,10 +7,10 @@
  *
  * Figures held (test/property/ring_test.c prints them): each node owns its exact share rounded down or up, hence
  * max/mean load <= 1.02 while Q/S >= 50. Replicas moved / the fewest that could be: 1.00 for whatever joins; 1.00 for
- * what leaves while 6 or more stay, 1.01 while 5, 1.03 while 4, for then most partitions have nobody to go to while
- * their neighbours stay. With three zones, or seven and more, 1.00 too; with two or four to six the pattern of zones
- * has to change with their shares: what leaves, and with less than a dozen nodes what joins, moves 1.05 to 1.6 times
- * the fewest, the more the fewer nodes there are.
+ * what leaves while 6 or more stay, 1.01 while 5, 1.03 to 1.05 while 4, for then most partitions have nobody to go to
+ * while their neighbours stay. With three zones, or seven and more, 1.00 too; with two or four to six the pattern of
+ * zones has to change with their shares: what leaves, and with fewer than about 16 nodes what joins, moves 1.05 to 1.7
+ * times the fewest, the more the fewer nodes there are.
  *
  * What is relaxed, and when:
  *  - Up to N members: each replicates every partition whatever the owners, so weights can not matter. Partitions are

@@ -155,7 +155,7 @@ static void copy_member(struct ring_member *member, const struct deal *deal, uin
 
 /* Members in order of node id, zones numbered as they first appear among them. */
 static void finish(struct ring *ring, const struct deal *deal, const struct history *history) {
-  uint16_t place_of_seat[MEMBERS_MAX + 1];
+  uint16_t place_of_seat[MEMBERS_MAX] = {0};
   uint16_t number_of_zone[MEMBERS_MAX];
   bool zone_seen[MEMBERS_MAX] = {false};
   uint32_t after = 0;

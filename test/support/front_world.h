@@ -449,8 +449,8 @@ static inline void world_begin(void) {
 static inline struct client *world_connect(void) {
   assert_true(world.client_count < WORLD_CLIENTS);
   struct client *client = &world.clients[world.client_count++];
+  *client = (struct client){.open = true};
   const struct server_handler *handler = front_handler(world.front);
-  client->open = true;
   client->id = world.client_count;
   snprintf(client->address, sizeof(client->address), "127.0.0.1:%u", 40000 + world.client_count);
   client->data = handler->opened(handler->context, client);
@@ -469,8 +469,8 @@ static inline void world_disconnect(struct client *client) {
   client->in_size = client->out_size = 0;
 }
 
-/* Everything is given back: the sanitizer and these assertions see what is not. */
-static inline void world_end(void) {
+/* No clients, no commands, no objects; the front stays. */
+static inline void world_clear(void) {
   for (uint32_t i = 0; i < world.client_count; i++) {
     if (world.clients[i].open) {
       world_disconnect(&world.clients[i]);
@@ -484,11 +484,17 @@ static inline void world_end(void) {
     free_bytes(world.commands[i].command.value);
     free_bytes(world.commands[i].command.context);
   }
-  front_free(world.front);
   for (uint32_t i = 0; i < world.object_count; i++) {
     blob_put(world.objects[i].blob);
   }
   assert_int_equal(world.pool.used_bytes, 0);
+  world.client_count = world.command_count = world.object_count = 0;
+}
+
+/* Everything is given back: the sanitizer and these assertions see what is not. */
+static inline void world_end(void) {
+  world_clear();
+  front_free(world.front);
   free(world.pool_memory);
   free(world.scratch);
 }

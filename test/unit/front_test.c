@@ -671,7 +671,7 @@ static void client_tells_of_connections(void **state) {
         "$181\r\nid=1 addr=127.0.0.1:40001 name=me age=3 idle=0 flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 pending=0 "
         "omem=0 cmd=client|info user=default redir=-1 resp=2 lib-name=redis-py lib-ver=4.3\n\r\n");
   check(other, "CLIENT LIST ID 2 7\r\n",
-        "=175\r\ntxt:id=2 addr=127.0.0.1:40002 name= age=3 idle=0 flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 pending=0 "
+        "=172\r\ntxt:id=2 addr=127.0.0.1:40002 name= age=3 idle=0 flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 pending=0 "
         "omem=0 cmd=client|list user=default redir=-1 resp=3 lib-name= lib-ver=\n\r\n");
   check(client, "CLIENT LIST TYPE master\r\n", "$0\r\n\r\n");
   check(client, "CLIENT LIST TYPE foo\r\n", "-ERR Unknown client type 'foo'\r\n");
@@ -791,7 +791,7 @@ static void info_is_divided_into_sections(void **state) {
   check(client, "INFO keyspace\r\n", "$44\r\n# Keyspace\r\ndb0:keys=7,expires=0,avg_ttl=0\r\n\r\n");
   check(three, "INFO KEYSPACE\r\n", "=48\r\ntxt:# Keyspace\r\ndb0:keys=7,expires=0,avg_ttl=0\r\n\r\n");
   check(client, "INFO replication keyspace\r\n",
-        "$97\r\n# Replication\r\nrole:master\r\nconnected_slaves:0\r\n\r\n# Keyspace\r\n"
+        "$94\r\n# Replication\r\nrole:master\r\nconnected_slaves:0\r\n\r\n# Keyspace\r\n"
         "db0:keys=7,expires=0,avg_ttl=0\r\n\r\n");
   check(client, "INFO foo\r\n", "$0\r\n\r\n");
   world.stats.hints = 1234;
