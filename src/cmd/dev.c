@@ -93,7 +93,7 @@ _Noreturn static void become_node(const struct dev *dev, const struct dev_node *
   char flag[] = "--config";
   char config[PATH_MAX];
   char *arguments[] = {name, server, flag, config, NULL};
-  strcpy(config, node->config);
+  snprintf(config, sizeof config, "%s", node->config);
   /* No node outlives us, however we end. Had we ended already, nobody would send that signal. */
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) {

@@ -53,16 +53,29 @@ static struct flock whole_file(void) {
   return (struct flock){.l_type = F_WRLCK, .l_whence = SEEK_SET};
 }
 
+/* What failed, and what to do about it. */
+static void why_errno(char *why, const char *what, const char *path, int error) {
+  const char *remedy = "let this user write there, or set another 'dir'";
+  if (error == ENOSPC || error == EDQUOT) {
+    remedy = "make space on its disk";
+  } else if (error == ENAMETOOLONG) {
+    remedy = "set a shorter 'dir'";
+  } else if (error == ENOTDIR) {
+    remedy = "set 'dir' to a directory";
+  }
+  snprintf(why, PIDFILE_WHY, "%s %.300s: %s; %s", what, path, strerror(error), remedy);
+}
+
 int pidfile_take(const char *directory, char *why) {
   char path[PATH_MAX];
   ASSERT(why != NULL);
   if (!pidfile_make_directory(directory) || !pid_path(path, directory)) {
-    snprintf(why, PIDFILE_WHY, "data directory %.300s: %s", directory, strerror(errno));
+    why_errno(why, "data directory", directory, errno);
     return -1;
   }
   int file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (file < 0) {
-    snprintf(why, PIDFILE_WHY, "%.300s: %s", path, strerror(errno));
+    why_errno(why, "can not open", path, errno);
     return -1;
   }
   struct flock lock = whole_file();
@@ -74,8 +87,10 @@ int pidfile_take(const char *directory, char *why) {
   }
   char text[32];
   int size = snprintf(text, sizeof text, "%d\n", (int)getpid());
-  if (ftruncate(file, 0) != 0 || pwrite(file, text, (size_t)size, 0) != size) {
-    snprintf(why, PIDFILE_WHY, "%.300s: %s", path, strerror(errno));
+  bool truncated = ftruncate(file, 0) == 0;
+  ssize_t written = truncated ? pwrite(file, text, (size_t)size, 0) : -1;
+  if (written != size) {
+    why_errno(why, "can not write", path, written >= 0 ? ENOSPC : errno);
     close(file);
     return -1;
   }

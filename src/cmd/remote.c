@@ -160,7 +160,10 @@ static char *read_line(struct remote *remote, size_t *size, char *why) {
   size_t capacity = 128;
   size_t used = 0;
   char *line = malloc(capacity);
-  while (line != NULL) {
+  if (line == NULL) {
+    return refuse(why, "out of memory");
+  }
+  for (;;) {
     char byte;
     if (!read_byte(remote, &byte, why)) {
       break;
@@ -180,9 +183,6 @@ static char *read_line(struct remote *remote, size_t *size, char *why) {
       capacity *= 2;
     }
     line[used++] = byte;
-  }
-  if (line == NULL) {
-    refuse(why, "out of memory");
   }
   free(line);
   return NULL;
@@ -211,8 +211,6 @@ static bool parse_integer(const char *text, int64_t min, int64_t max, int64_t *v
   return errno == 0 && end != text && *end == '\0' && number >= min && number <= max;
 }
 
-static struct remote_answer *read_answer(struct remote *remote, unsigned depth, char *why);
-
 static bool read_bulk(struct remote *remote, struct remote_answer *answer, size_t size, char *why) {
   char tail[2];
   answer->text = malloc(size + 1);
@@ -232,25 +230,21 @@ static bool read_bulk(struct remote *remote, struct remote_answer *answer, size_
   return true;
 }
 
-static bool read_items(struct remote *remote, struct remote_answer *answer, size_t count, unsigned depth, char *why) {
+/* An array's items come after it, from read_answer. */
+static bool make_items(struct remote_answer *answer, size_t count, char *why) {
   answer->items = calloc(count > 0 ? count : 1, sizeof(struct remote_answer *));
   if (answer->items == NULL) {
     refuse(why, "out of memory for an answer of %zu parts", count);
     return false;
   }
-  for (size_t i = 0; i < count; i++) {
-    answer->items[i] = read_answer(remote, depth + 1, why);
-    if (answer->items[i] == NULL) {
-      return false;
-    }
-    answer->count = i + 1;
-  }
+  answer->count = count;
   return true;
 }
 
 static bool read_body(struct remote *remote, struct remote_answer *answer, const char *line, size_t line_size,
-                      unsigned depth, char *why) {
+                      char *why) {
   int64_t number;
+  int64_t max = line[0] == '$' ? REMOTE_BULK_MAX : REMOTE_ITEMS_MAX;
   switch (line[0]) {
   case '+':
   case '-':
@@ -263,25 +257,22 @@ static bool read_body(struct remote *remote, struct remote_answer *answer, const
     return parse_integer(line + 1, INT64_MIN, INT64_MAX, &answer->integer) || refuse_protocol(remote, why) != NULL;
   case '$':
   case '*':
-    if (!parse_integer(line + 1, -1, line[0] == '$' ? REMOTE_BULK_MAX : REMOTE_ITEMS_MAX, &number) ||
-        depth >= REMOTE_DEPTH_MAX) {
-      refuse_protocol(remote, why);
-      return false;
+    if (!parse_integer(line + 1, -1, max, &number)) {
+      return refuse_protocol(remote, why) != NULL;
     }
     if (number < 0) {
       answer->kind = REMOTE_NIL;
       return true;
     }
     answer->kind = line[0] == '$' ? REMOTE_TEXT : REMOTE_ARRAY;
-    return line[0] == '$' ? read_bulk(remote, answer, (size_t)number, why)
-                          : read_items(remote, answer, (size_t)number, depth, why);
+    return line[0] == '$' ? read_bulk(remote, answer, (size_t)number, why) : make_items(answer, (size_t)number, why);
   default:
-    refuse_protocol(remote, why);
-    return false;
+    return refuse_protocol(remote, why) != NULL;
   }
 }
 
-static struct remote_answer *read_answer(struct remote *remote, unsigned depth, char *why) {
+/* One answer; of an array, with places for its items. */
+static struct remote_answer *read_one(struct remote *remote, char *why) {
   size_t size = 0;
   char *line = read_line(remote, &size, why);
   if (line == NULL) {
@@ -290,12 +281,49 @@ static struct remote_answer *read_answer(struct remote *remote, unsigned depth, 
   struct remote_answer *answer = calloc(1, sizeof *answer);
   if (answer == NULL) {
     refuse(why, "out of memory");
-  } else if (!read_body(remote, answer, line, size, depth, why)) {
+  } else if (!read_body(remote, answer, line, size, why)) {
     remote_answer_free(answer);
     answer = NULL;
   }
   free(line);
   return answer;
+}
+
+/* One answer, whole. */
+static struct remote_answer *read_answer(struct remote *remote, char *why) {
+  struct remote_answer *open[REMOTE_DEPTH_MAX]; /* arrays whose items are being read, the innermost last */
+  size_t have[REMOTE_DEPTH_MAX];
+  size_t depth = 0;
+  struct remote_answer *root = read_one(remote, why);
+  if (root != NULL && root->count > 0) {
+    open[0] = root;
+    have[0] = 0;
+    depth = 1;
+  }
+  while (depth > 0) {
+    struct remote_answer *array = open[depth - 1];
+    if (have[depth - 1] == array->count) {
+      depth -= 1;
+      continue;
+    }
+    struct remote_answer *item = read_one(remote, why);
+    bool too_deep = item != NULL && item->count > 0 && depth == REMOTE_DEPTH_MAX;
+    if (too_deep) {
+      remote_answer_free(item);
+      refuse_protocol(remote, why);
+    }
+    if (item == NULL || too_deep) {
+      remote_answer_free(root);
+      return NULL;
+    }
+    array->items[have[depth - 1]++] = item;
+    if (item->count > 0) {
+      open[depth] = item;
+      have[depth] = 0;
+      depth += 1;
+    }
+  }
+  return root;
 }
 
 /* -- writing ------------------------------------------------------------------- */
@@ -333,8 +361,8 @@ static char *command_encode(const struct bytes *arguments, size_t count, size_t 
       memcpy(text + used, arguments[i].data, arguments[i].size);
     }
     used += arguments[i].size;
-    memcpy(text + used, "\r\n", 2);
-    used += 2;
+    text[used++] = '\r';
+    text[used++] = '\n';
   }
   ASSERT(used <= capacity);
   *size = used;
@@ -351,7 +379,7 @@ struct remote_answer *remote_call(struct remote *remote, const struct bytes *arg
   remote->deadline_ms = now_ms() + (uint64_t)remote->reply_ms;
   bool sent = send_all(remote, text, size, why);
   free(text);
-  return sent ? read_answer(remote, 0, why) : NULL;
+  return sent ? read_answer(remote, why) : NULL;
 }
 
 static bool authenticate(struct remote *remote, const char *password, char *why) {
@@ -395,15 +423,26 @@ void remote_close(struct remote *remote) {
 }
 
 void remote_answer_free(struct remote_answer *answer) {
-  if (answer == NULL) {
-    return;
+  struct remote_answer *open[REMOTE_DEPTH_MAX + 1];
+  size_t depth = 0;
+  if (answer != NULL) {
+    open[depth++] = answer;
   }
-  for (size_t i = 0; i < answer->count; i++) {
-    remote_answer_free(answer->items[i]);
+  while (depth > 0) {
+    struct remote_answer *last = open[depth - 1];
+    if (last->count > 0) { /* its last item first; one that could not be read is NULL */
+      struct remote_answer *item = last->items[--last->count];
+      if (item != NULL) {
+        ASSERT(depth <= REMOTE_DEPTH_MAX);
+        open[depth++] = item;
+      }
+      continue;
+    }
+    free(last->items);
+    free(last->text);
+    free(last);
+    depth -= 1;
   }
-  free(answer->items);
-  free(answer->text);
-  free(answer);
 }
 
 struct bytes remote_argument(const char *text) {

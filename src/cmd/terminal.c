@@ -211,14 +211,15 @@ void grid_add_bar(struct grid *grid, enum style style, uint64_t part, uint64_t w
   const char *block = terminal.has_utf8 ? "\u2588" : "#";
   uint64_t blocks = whole > 0 ? (part * width + whole / 2) / whole : 0;
   blocks = blocks > width ? width : blocks;
-  char *text = malloc(blocks * strlen(block) + 1);
+  size_t size = strlen(block);
+  char *text = malloc(blocks * size + 1);
   if (text == NULL) {
     return;
   }
-  text[0] = '\0';
   for (uint64_t i = 0; i < blocks; i++) {
-    strcpy(text + i * strlen(block), block);
+    memcpy(text + i * size, block, size);
   }
+  text[blocks * size] = '\0';
   grid_take(grid, style, text);
 }
 

@@ -61,7 +61,9 @@ static bool option_quorum(struct call *call, const struct option_word *word, str
 
 static bool option_context(struct call *call, struct bytes text) {
   size_t size = 0;
-  if (base64url_decoded_size(text.size) > CONTEXT_MAX_BYTES || !base64url_decode(text, call->front->context, &size)) {
+  /* An empty one is a writer's mistake: what is put or deleted must not depend on it in silence. */
+  if (text.size == 0 || base64url_decoded_size(text.size) > CONTEXT_MAX_BYTES ||
+      !base64url_decode(text, call->front->context, &size)) {
     output_error_format(call->out, "%s %s", err_code(ERR_BADCONTEXT), err_text(ERR_BADCONTEXT));
     return false;
   }

@@ -15,17 +15,17 @@
 struct option_row {
   const char *section;
   const char *name;
-  enum option_kind kind;
-  size_t offset; /* of its field in struct options */
   const char *default_text;
-  uint64_t min, max; /* of the number, or of the text's length */
-  bool live;
   const char *help;
+  size_t offset;     /* of its field in struct options */
+  uint64_t min, max; /* of the number, or of the text's length */
+  enum option_kind kind;
+  bool live;
 };
 
 static const struct option_row table[] = {
 #define X(section, name, kind, field, default_text, min, max, live, help) \
-  {section, name, OPTION_##kind, offsetof(struct options, field), default_text, min, max, live, help},
+  {section, name, default_text, help, offsetof(struct options, field), min, max, OPTION_##kind, live},
     OPTION_TABLE(X)
 #undef X
 };
@@ -315,6 +315,70 @@ const char *options_name(uint32_t index) {
   return index < ROW_COUNT ? table[index].name : NULL;
 }
 
+/* -- rules of one option ------------------------------------------------------- */
+
+static bool check_word(const char *option, const char *text, char *why) {
+  for (const char *c = text; *c != '\0'; c++) {
+    if (!isalnum((unsigned char)*c) && strchr("._-", *c) == NULL) {
+      return refuse(why, "option '%s' may hold letters, digits, '.', '_' and '-' only; it is '%.64s'", option, text);
+    }
+  }
+  return true;
+}
+
+static bool check_seed(const char *seed, size_t size, char *why) {
+  const char *colon = NULL;
+  for (size_t i = 0; i < size; i++) {
+    colon = seed[i] == ':' ? seed + i : colon;
+  }
+  bool good = colon != NULL && colon > seed && (size_t)(colon - seed) <= HOST_MAX_BYTES;
+  uint64_t port = 0;
+  size_t digits = good ? size - (size_t)(colon - seed) - 1 : 0;
+  for (size_t i = 0; i < digits && good; i++) {
+    good = isdigit((unsigned char)colon[1 + i]) && digits <= 5;
+    port = port * 10 + (uint64_t)(colon[1 + i] - '0');
+  }
+  if (!good || port < 1 || port > UINT16_MAX) {
+    return refuse(why, "option 'seeds' must be host:peer-port, separated by commas; '%.*s' is not", (int)size, seed);
+  }
+  return true;
+}
+
+static bool check_seeds(const char *seeds, char *why) {
+  const char *seed = seeds;
+  while (*seed != '\0') {
+    seed += strspn(seed, ", ");
+    size_t size = strcspn(seed, ", ");
+    if (size > 0 && !check_seed(seed, size < 200 ? size : 200, why)) {
+      return false;
+    }
+    seed += size;
+  }
+  return true;
+}
+
+/* What an option's kind and range do not say of it. */
+static bool check_alone(const struct options *options, const char *name, char *why) {
+  if (strcmp(name, "engine") == 0 && strcmp(options->engine, "rocksdb") != 0 &&
+      strcmp(options->engine, "memory") != 0) {
+    return refuse(why, "option 'engine' must be 'rocksdb' or 'memory'; it is '%.64s'", options->engine);
+  }
+  if (strcmp(name, "partitions") == 0 && (options->partitions & (options->partitions - 1)) != 0) {
+    return refuse(why, "option 'partitions' must be a power of two, from 1 to %u; it is %" PRIu64, PARTITIONS_MAX,
+                  options->partitions);
+  }
+  if (strcmp(name, "name") == 0) {
+    return check_word(name, options->name, why);
+  }
+  if (strcmp(name, "zone") == 0) {
+    return check_word(name, options->zone, why);
+  }
+  if (strcmp(name, "cluster-name") == 0) {
+    return check_word(name, options->cluster_name, why);
+  }
+  return strcmp(name, "seeds") != 0 || check_seeds(options->seeds, why);
+}
+
 /* -- the configuration file --------------------------------------------------- */
 
 struct load {
@@ -399,7 +463,7 @@ static int load_setting(void *context, const char *section, const char *name, co
     return load_fault(load, "option '%s' is already set on line %u", name, load->set_on[index]);
   }
   load->set_on[index] = load->line;
-  if (!options_set(load->options, name, value, why)) {
+  if (!options_set(load->options, name, value, why) || !check_alone(load->options, row->name, why)) {
     return load_fault(load, "%s", why);
   }
   return 1;
@@ -443,46 +507,6 @@ static bool host_is_wildcard(const char *host) {
   return strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0 || strcmp(host, "*") == 0;
 }
 
-static bool check_word(const char *option, const char *text, char *why) {
-  for (const char *c = text; *c != '\0'; c++) {
-    if (!isalnum((unsigned char)*c) && strchr("._-", *c) == NULL) {
-      return refuse(why, "option '%s' may hold letters, digits, '.', '_' and '-' only; it is '%.64s'", option, text);
-    }
-  }
-  return true;
-}
-
-static bool check_seed(const char *seed, size_t size, char *why) {
-  const char *colon = NULL;
-  for (size_t i = 0; i < size; i++) {
-    colon = seed[i] == ':' ? seed + i : colon;
-  }
-  bool good = colon != NULL && colon > seed && (size_t)(colon - seed) <= HOST_MAX_BYTES;
-  uint64_t port = 0;
-  size_t digits = good ? size - (size_t)(colon - seed) - 1 : 0;
-  for (size_t i = 0; i < digits && good; i++) {
-    good = isdigit((unsigned char)colon[1 + i]) && digits <= 5;
-    port = port * 10 + (uint64_t)(colon[1 + i] - '0');
-  }
-  if (!good || port < 1 || port > UINT16_MAX) {
-    return refuse(why, "option 'seeds' must be host:peer-port, separated by commas; '%.*s' is not", (int)size, seed);
-  }
-  return true;
-}
-
-static bool check_seeds(const char *seeds, char *why) {
-  const char *seed = seeds;
-  while (*seed != '\0') {
-    seed += strspn(seed, ", ");
-    size_t size = strcspn(seed, ", ");
-    if (size > 0 && !check_seed(seed, size < 200 ? size : 200, why)) {
-      return false;
-    }
-    seed += size;
-  }
-  return true;
-}
-
 static bool check_ports(const struct options *options, char *why) {
   uint64_t peer_port = options->peer_port != 0 ? options->peer_port : options->port + 10000;
   if (peer_port > UINT16_MAX) {
@@ -515,12 +539,10 @@ static bool check_addresses(const struct options *options, char *why) {
 
 bool options_check(const struct options *options, char *why) {
   ASSERT(options->engine != NULL);
-  if (strcmp(options->engine, "rocksdb") != 0 && strcmp(options->engine, "memory") != 0) {
-    return refuse(why, "option 'engine' must be 'rocksdb' or 'memory'; it is '%.64s'", options->engine);
-  }
-  if ((options->partitions & (options->partitions - 1)) != 0) {
-    return refuse(why, "option 'partitions' must be a power of two, from 1 to %u; it is %" PRIu64, PARTITIONS_MAX,
-                  options->partitions);
+  for (size_t i = 0; i < ROW_COUNT; i++) {
+    if (!check_alone(options, table[i].name, why)) {
+      return false;
+    }
   }
   if (options->peer_timeout <= options->heartbeat) {
     return refuse(why, "'peer-timeout' must be longer than 'heartbeat': at least twice it is wise");
@@ -528,9 +550,7 @@ bool options_check(const struct options *options, char *why) {
   if (options->client_output_limit < options->max_value) {
     return refuse(why, "'client-output-limit' is smaller than 'max-value': such a value could never be read");
   }
-  return check_word("name", options->name, why) && check_word("zone", options->zone, why) &&
-         check_word("cluster-name", options->cluster_name, why) && check_ports(options, why) &&
-         check_addresses(options, why) && check_seeds(options->seeds, why);
+  return check_ports(options, why) && check_addresses(options, why);
 }
 
 /* -- what is printed ------------------------------------------------------------ */

@@ -97,7 +97,8 @@ bool options_get(const struct options *options, const char *name, char *text,
                  size_t size);            /* SECRET reads "" or "****" */
 bool options_is_live(const char *name);   /* may CONFIG SET change it */
 const char *options_name(uint32_t index); /* NULL past the last */
-/* Reads an INI file; `why` begins with FILE:LINE:. An unknown section or option is an error. */
+/* Reads an INI file; `why` begins with FILE:LINE:. An unknown section or option is an error, and so is a value that is
+ * wrong by itself. */
 bool options_load(struct options *options, const char *path, char *why);
 /* Rules across options: partitions a power of two, engine known, listening beyond loopback needs requirepass and
  * secret, ... */

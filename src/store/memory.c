@@ -1,4 +1,5 @@
-/* The memory engine: for caches, tests and the simulator. Nothing survives the process; `sync` is a word.
+/* The memory engine: for caches and tests. Data does not survive the process, and `sync` is a word; SPACE_META does, in a
+ * file of its own (metafile.h), where the engine is given a directory.
  *
  * Each space is a B+ tree. A node keeps the first eight bytes of its keys as numbers, side by side, so that a search
  * compares whole keys only where those tie; keys of objects begin with a position, whose first eight bytes hardly ever
@@ -12,13 +13,16 @@
  * A block is never changed once it is in: a get shares it with the taker, a put replaces it. A node that becomes empty
  * is freed; nodes that are only half empty are not merged, as keys spread by a hash fill them again.
  *
- * A batch is atomic even when memory runs out: see memory_commit.
+ * A batch is atomic even when memory runs out: see batch_apply.
  */
 #define _GNU_SOURCE
+#include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
+#include "store/metafile.h"
 #include "store/store.h"
 
 #define LEAF_SLOTS 64u
@@ -87,6 +91,7 @@ struct undo {
 
 struct store {
   struct tree trees[SPACE_COUNT];
+  char *directory; /* of the metafile; NULL: none is kept */
 };
 
 /* -- keys ------------------------------------------------------------------ */
@@ -471,28 +476,8 @@ static void memory_close(struct store *store) {
   for (uint32_t space = 0; space < SPACE_COUNT; space += 1) {
     tree_deinit(&store->trees[space]);
   }
+  free(store->directory);
   free(store);
-}
-
-static enum err memory_open(const char *directory, const struct store_options *options, struct store **store,
-                            char *why) {
-  (void)directory;
-  (void)options;
-  struct store *opened = calloc(1, sizeof(*opened));
-  bool ok = opened != NULL;
-  for (uint32_t space = 0; ok && space < SPACE_COUNT; space += 1) {
-    ok = tree_init(&opened->trees[space]);
-  }
-  if (!ok) {
-    if (opened != NULL) {
-      memory_close(opened);
-    }
-    static const char text[] = "no memory for the memory engine: give the process more";
-    memcpy(why, text, sizeof(text));
-    return ERR_NOMEM;
-  }
-  *store = opened;
-  return ERR_OK;
 }
 
 static enum err memory_get(struct store *store, enum space space, struct bytes key, bool may_block,
@@ -595,8 +580,7 @@ static void write_finish(struct store *store, const struct store_write *write, c
 /* 1. Apply all writes; a removal only marks its slot, so that every step can be undone without memory.
  * 2. If memory ran out, undo them backwards: nothing of the batch was kept.
  * 3. Else take out what is marked. */
-static enum err memory_commit(struct store *store, const struct store_write *writes, size_t count, bool sync) {
-  (void)sync;
+static enum err batch_apply(struct store *store, const struct store_write *writes, size_t count) {
   struct undo one = {0}; /* most batches in memory are of one write */
   struct undo *undos = count > 1 ? malloc(count * sizeof(*undos)) : &one;
   if (undos == NULL) {
@@ -677,6 +661,84 @@ static enum err memory_scan(struct store *store, enum space space, struct bytes 
     bytes += size;
     place += 1;
   }
+}
+
+#define META_ENTRIES_MAX 64u /* names in SPACE_META: a handful */
+
+static enum err meta_save(struct store *store) {
+  struct store_scan_entry entries[META_ENTRIES_MAX];
+  uint32_t count = 0;
+  bool end = false;
+  enum err err = memory_scan(store, SPACE_META, BYTES_NONE, BYTES_NONE, META_ENTRIES_MAX, SIZE_MAX, false, entries,
+                             &count, &end);
+  if (err != ERR_OK) {
+    return ERR_NOSPACE;
+  }
+  ASSERT(end);
+  err = metafile_save(store->directory, entries, count);
+  for (uint32_t i = 0; i < count; i += 1) {
+    store_value_free(entries[i].key.data);
+    store_value_free(entries[i].value.data);
+  }
+  return err;
+}
+
+static enum err memory_commit(struct store *store, const struct store_write *writes, size_t count, bool sync) {
+  (void)sync;
+  bool meta = false;
+  for (size_t i = 0; i < count; i += 1) {
+    meta = meta || writes[i].space == SPACE_META;
+  }
+  enum err err = batch_apply(store, writes, count);
+  return err == ERR_OK && meta && store->directory != NULL ? meta_save(store) : err;
+}
+
+static enum err meta_load(struct store *store) {
+  struct store_value contents;
+  enum err err = metafile_load(store->directory, &contents);
+  size_t offset = 0;
+  struct store_write write = {.space = SPACE_META};
+  while (err == ERR_OK && contents.data != NULL && metafile_next(&contents, &offset, &write.key, &write.value)) {
+    err = batch_apply(store, &write, 1);
+  }
+  store_value_free(contents.data);
+  return err;
+}
+
+/* Says what is wrong with DIR/meta. */
+static void meta_why(enum err err, const char *directory, char *why) {
+  (void)snprintf(why, STORE_WHY, "%.120s/meta can not be used (%s): %s", directory, err_text(err),
+                 err == ERR_FORMAT ? "run the newer version again" : "restore it, or start with an empty dir");
+}
+
+static enum err memory_open(const char *directory, const struct store_options *options, struct store **store,
+                            char *why) {
+  (void)options;
+  struct store *opened = calloc(1, sizeof(*opened));
+  bool ok = opened != NULL;
+  for (uint32_t space = 0; ok && space < SPACE_COUNT; space += 1) {
+    ok = tree_init(&opened->trees[space]);
+  }
+  if (ok && directory != NULL && directory[0] != '\0') {
+    opened->directory = strdup(directory);
+    ok = opened->directory != NULL;
+  }
+  if (!ok) {
+    if (opened != NULL) {
+      memory_close(opened);
+    }
+    static const char text[] = "no memory for the memory engine: give the process more";
+    memcpy(why, text, sizeof(text));
+    return ERR_NOMEM;
+  }
+  enum err err = opened->directory != NULL ? meta_load(opened) : ERR_OK;
+  if (err != ERR_OK) {
+    meta_why(err, directory, why);
+    memory_close(opened);
+    return err;
+  }
+  *store = opened;
+  return ERR_OK;
 }
 
 static enum err memory_recover(struct store *store) {
