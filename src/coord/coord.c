@@ -116,6 +116,15 @@ void request_free(struct coord *coord, struct request *request) {
   coord->in_flight -= 1;
 }
 
+void coord_deinit(struct coord *coord) {
+  for (uint32_t i = 0; i < REQUESTS_MAX; i++) {
+    if (coord->requests[i].kind != REQUEST_FREE) {
+      request_free(coord, &coord->requests[i]);
+    }
+  }
+  ASSERT(coord->in_flight == 0);
+}
+
 static void let_go(struct coord *coord, struct step *step) {
   if (coord->replied_head == REQUEST_NONE) {
     return;

@@ -43,6 +43,9 @@ size_t coord_size(void);
 /* `first` is where request numbers begin: they must not repeat those of an earlier life of the node. */
 struct coord *coord_init(void *memory, uint32_t first);
 
+/* Gives back every blob that is held: before the pool goes. Nobody is answered. */
+void coord_deinit(struct coord *coord);
+
 /* GET, PUT, EXPLAIN from a client. */
 void coord_command(struct coord *coord, struct step *step, const struct command *command);
 /* FORWARD, READ_REPLY, WRITE_ACK, STAMPED, FORWARD_REPLY. */

@@ -212,6 +212,12 @@ static void deliveries_clear(struct handoff *handoff) {
   handoff->open = 0;
 }
 
+void handoff_deinit(struct handoff *handoff) {
+  deliveries_clear(handoff);
+  blob_put(handoff->cursor);
+  handoff->cursor = NULL;
+}
+
 static void turn_end(struct handoff *handoff, struct step *step, bool back_off) {
   struct tally *tally = tally_of(handoff, handoff->owner);
   if (tally != NULL && back_off) {

@@ -25,6 +25,8 @@ size_t handoff_size(void);
 /* `memory` has handoff_size() bytes, aligned to 64, zeroed. The first tick begins to count what is on disk. */
 struct handoff *handoff_init(void *memory);
 
+/* Gives back every blob that is held: before the pool goes. */
+void handoff_deinit(struct handoff *handoff);
 void handoff_tick(struct handoff *handoff, struct step *step);
 uint64_t handoff_deadline(const struct handoff *handoff);
 void handoff_scan_done(struct handoff *handoff, struct step *step, const struct event *event);

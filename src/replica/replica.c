@@ -91,6 +91,17 @@ struct replica *replica_init(void *memory, struct actor actor, uint64_t stand_in
   return replica;
 }
 
+void replica_deinit(struct replica *replica) {
+  for (uint32_t i = 0; i < PENDING_KEYS_MAX; i++) {
+    blob_put(replica->slots[i].key);
+    blob_put(replica->slots[i].object);
+  }
+  for (uint32_t i = 0; i < PENDING_OPS_MAX; i++) {
+    blob_put(replica->operations[i].object);
+    blob_put(replica->operations[i].context);
+  }
+}
+
 struct actor replica_actor(const struct replica *replica) {
   return replica->actor;
 }

@@ -36,6 +36,8 @@ size_t replica_size(void);
 /* `memory` has replica_size() bytes, aligned to 64, zeroed. */
 struct replica *replica_init(void *memory, struct actor actor, uint64_t stand_in_epoch, uint64_t seed);
 
+/* Gives back every blob that is held: before the pool goes. Nobody is answered. */
+void replica_deinit(struct replica *replica);
 /* READ, WRITE, STAMP and HINT_DROP, from any node, this one included. */
 void replica_message(struct replica *replica, struct step *step, uint32_t from, const struct message *message);
 void replica_read_done(struct replica *replica, struct step *step, uint64_t token, enum err err, struct blob *value);

@@ -184,6 +184,9 @@ void node_core_free(struct node *node) {
   if (node->effects != NULL) {
     effects_reset(node->effects); /* the last step's: they hold blobs */
   }
+  if (node->shard != NULL) {
+    shard_deinit(node->shard);
+  }
   if (node->shard_memory != NULL) {
     munmap(node->shard_memory, shard_size());
   }

@@ -68,6 +68,13 @@ struct shard *shard_init(void *memory, const struct shard_config *config) {
   return shard;
 }
 
+void shard_deinit(struct shard *shard) {
+  ASSERT(shard->local.count == 0);
+  handoff_deinit(shard->handoff);
+  coord_deinit(shard->coord);
+  replica_deinit(shard->replica);
+}
+
 /* -- dispatch -------------------------------------------------------------------- */
 
 /* Writes need not wait until the seal is durable: commits become durable in the order in which they are emitted, and the

@@ -15,6 +15,9 @@
 struct shard;
 size_t shard_size(void);                 /* bytes that shard_init wants, aligned to 64 */
 struct shard *shard_init(void *memory, const struct shard_config *config);
+/* Before the memory goes: gives back every blob that the core still holds, foreign ones above all. Nobody is answered; nothing but
+ * freeing the memory may follow. The effects of the last step are the driver's to reset. */
+void shard_deinit(struct shard *shard);
 void shard_step(struct shard *shard, const struct event *event, struct effects *effects);
 uint64_t shard_deadline(const struct shard *shard); /* monotonic ns; HEAP_NEVER never */
 
