@@ -95,6 +95,15 @@ static void bitset_unite(struct bitset *set, const struct bitset *other) {
   }
 }
 
+static bool bitset_meets(const struct bitset *a, const struct bitset *b) {
+  for (uint32_t i = 0; i < a->count && i < b->count; i++) {
+    if ((a->words[i] & b->words[i]) != 0) {
+      return true;
+    }
+  }
+  return false;
+}
+
 /* -- versions ---------------------------------------------------------------------------- */
 
 static void version_sees(struct oracle *oracle, struct version *version, const struct siblings *seen) {
@@ -152,28 +161,46 @@ bool oracle_saw(const struct oracle *oracle, uint32_t later, uint32_t earlier) {
   return a->key == b->key && later != earlier && bitset_has(&a->past, b->place);
 }
 
-/* Under last-write-wins a version also goes because of a younger one, which may itself have been replaced since. */
+/* Under last-write-wins a version also goes because of a younger one, and what beat that beats it too: may the winner
+ * have come of it by such steps, each to a younger version or to one whose writer had seen the one before? A put that lost
+ * before anybody saw it lost to something younger, which the context of its answer covers: it counts as younger than all. */
 static bool lost_to(const struct oracle *oracle, uint32_t number, uint32_t winner) {
   const struct version *loser = &oracle->versions[number];
-  const struct version *last = &oracle->versions[winner];
   const struct oracle_key *key = &oracle->keys[loser->key];
-  if (!loser->stamped || !last->stamped || dot_compare_age(last->dot, loser->dot) > 0) {
-    return true;
-  }
-  for (uint32_t i = 0; i < key->version_count; i++) {
-    const struct version *other = &oracle->versions[key->versions[i]];
-    if (other->stamped && bitset_has(&last->past, i) && dot_compare_age(other->dot, loser->dot) > 0) {
-      return true;
+  struct bitset beaten = {.count = 0};
+  struct dot oldest = loser->dot;
+  bool growing = true;
+  bitset_set(&beaten, loser->place);
+  while (growing && !bitset_has(&beaten, oracle->versions[winner].place)) {
+    growing = false;
+    for (uint32_t i = 0; i < key->version_count; i++) {
+      const struct version *other = &oracle->versions[key->versions[i]];
+      bool younger = !other->stamped || dot_compare_age(other->dot, oldest) > 0;
+      if (bitset_has(&beaten, i) || !(younger || bitset_meets(&other->past, &beaten))) {
+        continue;
+      }
+      bitset_set(&beaten, i);
+      oldest = other->stamped && dot_compare_age(other->dot, oldest) < 0 ? other->dot : oldest;
+      growing = true;
     }
   }
-  return false;
+  bool lost = bitset_has(&beaten, oracle->versions[winner].place);
+  free(beaten.words);
+  return lost;
 }
 
 bool oracle_stands(const struct oracle *oracle, uint32_t number, const struct siblings *among) {
-  bool lww = oracle->keys[oracle->versions[number].key].props.resolve == RESOLVE_LWW;
+  const struct version *version = &oracle->versions[number];
+  bool lww = oracle->keys[version->key].props.resolve == RESOLVE_LWW;
   for (uint32_t i = 0; i < among->count; i++) {
     uint32_t other = among->numbers[i];
-    if (other == number || oracle_saw(oracle, other, number) || (lww && lost_to(oracle, number, other))) {
+    if (other == number || oracle_saw(oracle, other, number)) {
+      return true;
+    }
+  }
+  for (uint32_t i = 0; i < among->count && lww; i++) {
+    const struct version *other = &oracle->versions[among->numbers[i]];
+    if (!version->stamped || dot_compare_age(other->dot, version->dot) > 0 || lost_to(oracle, number, among->numbers[i])) {
       return true;
     }
   }
@@ -405,6 +432,23 @@ static void hold_node(struct oracle *oracle, uint32_t node, uint32_t key, bool v
 
 static struct bitset before_durable[PLAN_KEYS_MAX];
 static struct bitset before_all[PLAN_KEYS_MAX];
+
+void oracle_hinted(struct oracle *oracle, uint32_t key, struct siblings *out) {
+  struct siblings siblings = {.count = 0};
+  for (uint32_t node = 0; node < oracle->run->world->node_count; node++) {
+    const struct disk_table *table = &oracle->run->world->nodes[node].disk.durable[SPACE_HINTS];
+    for (size_t i = 0; i < table->count; i++) {
+      uint32_t owner = 0;
+      if (oracle_find_key(oracle, SPACE_HINTS, table->entries[i].key, &owner) == (int)key) {
+        oracle_parse(oracle, key, table->entries[i].value, &siblings);
+        for (uint32_t j = 0; j < siblings.count; j++) {
+          siblings_add(out, siblings.numbers[j]);
+        }
+      }
+    }
+  }
+  siblings_free(&siblings);
+}
 
 void oracle_loss_begin(struct oracle *oracle, uint32_t node) {
   for (uint32_t i = 0; i < oracle->key_count; i++) {

@@ -108,6 +108,8 @@ void oracle_commit_failed(struct oracle *oracle, uint32_t node, const struct dis
 /* Around a failure that loses data of a node: what of it is nowhere else is destroyed by it. `whole`: durable data too. */
 void oracle_loss_begin(struct oracle *oracle, uint32_t node);
 void oracle_loss_end(struct oracle *oracle, uint32_t node, bool whole);
+/* Adds what stands in hints that nobody has taken yet. */
+void oracle_hinted(struct oracle *oracle, uint32_t key, struct siblings *out);
 void oracle_forget_views(struct oracle *oracle, uint32_t node);
 
 /* Index of the key that a key in a space's form names, or -1; `*owner` is the owner's index + 1 in the space of hints. */

@@ -288,6 +288,9 @@ static void judge(struct run *run) {
     }
   }
   for (uint32_t key = 0; key < run->oracle.key_count; key++) {
+    if (!recoverable) { /* an owner whose copy is damaged can not take its hints: they are not lost */
+      oracle_hinted(&run->oracle, key, &final[key]);
+    }
     refused_judge(run, key, &final[key]);
     acked_judge(run, key, &final[key]);
     if (recoverable) {

@@ -1,5 +1,6 @@
 /* quorum: when a put is acknowledged, W distinct nodes had its version (or one that had superseded it), DW of them durably
- * on their disks, and PW of them as replicas of the key rather than as stand-ins. */
+ * on their disks, and PW of them as replicas of the key rather than as stand-ins. (Where the last write wins, one that was
+ * older than what its coordinator held has lost before anybody could see it.) */
 #include <inttypes.h>
 
 #include "run.h"
@@ -16,6 +17,9 @@ void quorum_put(struct run *run, uint32_t number) {
   const struct version *version = &run->oracle.versions[number];
   const struct oracle_key *key = &run->oracle.keys[version->key];
   uint64_t replicas = 0;
+  if (!version->stamped && key->props.resolve == RESOLVE_LWW) {
+    return;
+  }
   for (uint32_t i = 0; i < key->preference.replica_count; i++) {
     int index = world_index(run->world, key->preference.nodes[i]);
     replicas |= index >= 0 ? UINT64_C(1) << index : 0;

@@ -176,12 +176,22 @@ static struct target *target_add(struct request *request, uint32_t node, uint32_
   return target;
 }
 
+/* A coordinator that is none of the first N healthy is a target before its turn as a stand-in comes. */
+static bool is_target(const struct request *request, uint32_t node) {
+  for (uint32_t i = 0; i < request->target_count; i++) {
+    if (request->targets[i].node == node) {
+      return true;
+    }
+  }
+  return false;
+}
+
 struct target *request_stand_in(struct step *step, struct request *request, uint32_t owner) {
   const struct preference *preference = &request->preference;
   while (request->next_stand_in < preference->count && request->target_count < TARGETS_MAX) {
     uint32_t node = preference->nodes[request->next_stand_in];
     request->next_stand_in += 1;
-    if (step_is_up(step, node)) {
+    if (step_is_up(step, node) && !is_target(request, node)) {
       return target_add(request, node, owner);
     }
   }
@@ -238,6 +248,19 @@ void request_outcome(const struct request *request, enum quorum_kind kind, uint8
       outcome->missing_count += 1;
     }
   }
+}
+
+bool request_reachable(struct request *request) {
+  ASSERT(request->need > 0);
+  if (request->target_count >= request->need &&
+      request_count(request, 1u << TARGET_SENT, true) >= request->need_primary) {
+    return true;
+  }
+  for (uint32_t i = 0; i < request->target_count; i++) {
+    ASSERT(request->targets[i].state == TARGET_SENT);
+    request->targets[i].state = TARGET_DONE;
+  }
+  return false;
 }
 
 struct bucket_props request_props(const struct step *step, const struct blob *key) {

@@ -160,14 +160,19 @@ static void get_take(struct coord *coord, struct step *step, struct request *req
     target->state = TARGET_DONE;
     return;
   }
+  struct object object;
+  enum err err = object_open(&object, message->object);
+  if (err != ERR_OK || object.is_clock != is_clock) {
+    COUNT(step->stats->messages_bad);
+    request->failure = err != ERR_OK ? err : ERR_CORRUPT;
+    get_target_lost(coord, step, request, target);
+    return;
+  }
   if (is_clock) {
-    struct object clock;
-    struct blob *kept = NULL;
-    if (object_open(&clock, message->object) == ERR_OK && clock.is_clock) {
-      kept = message->object_blob != NULL ? blob_get(message->object_blob) : blob_copy(step->pool, message->object);
-    }
+    struct blob *kept =
+        message->object_blob != NULL ? blob_get(message->object_blob) : blob_copy(step->pool, message->object);
     if (kept == NULL) {
-      COUNT(step->stats->messages_bad);
+      request->failure = ERR_NOMEM;
       get_target_lost(coord, step, request, target);
       return;
     }
@@ -177,8 +182,8 @@ static void get_take(struct coord *coord, struct step *step, struct request *req
     return;
   }
   struct blob *merged = NULL;
-  enum err err = object_merge(step->scratch, step->pool, request->object, message->object, message->object_blob,
-                              request->resolve, step->version_stats, &merged);
+  err = object_merge(step->scratch, step->pool, request->object, message->object, message->object_blob, request->resolve,
+                     step->version_stats, &merged);
   if (err != ERR_OK) {
     request->failure = err;
     get_target_lost(coord, step, request, target);
@@ -285,9 +290,7 @@ void get_start(struct coord *coord, struct step *step, const struct command *com
     return;
   }
   request_plan(step, request, props.n);
-  bool reachable = request->target_count >= request->need &&
-                   request_count(request, 1u << TARGET_SENT, true) >= request->need_primary;
-  if (!reachable) {
+  if (!request_reachable(request)) {
     get_fail(coord, step, request, ERR_QUORUM);
     return;
   }

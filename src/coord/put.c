@@ -249,9 +249,7 @@ static void put_coordinate(struct coord *coord, struct step *step, struct reques
     *own = (struct target){.node = step->self, .owner = request->preference.nodes[0]};
     request->target_count += 1;
   }
-  bool reachable = request->target_count >= request->need &&
-                   request_count(request, 1u << TARGET_SENT, true) >= request->need_primary;
-  if (!reachable) {
+  if (!request_reachable(request)) {
     put_fail_quorum(coord, step, request, ERR_QUORUM);
     return;
   }
@@ -273,13 +271,20 @@ static void put_stamped(struct coord *coord, struct step *step, struct request *
   request->phase = PHASE_WRITING;
   blob_put(request->value);
   request->value = NULL;
-  for (uint32_t i = 0; i < request->target_count; i++) {
-    const struct target *target = &request->targets[i];
-    if (target->node != step->self) {
+  uint32_t count = request->target_count;
+  for (uint32_t i = 0; i < count; i++) {
+    struct target *target = &request->targets[i];
+    if (!step_is_up(step, target->node)) {
+      put_target_lost(coord, step, request, target); /* it went down while the own replica read */
+    } else if (target->node != step->self) {
       send_write(coord, step, request, target->node, target->owner,
                  request->flags & (MESSAGE_EARLY | MESSAGE_NOSYNC));
     }
   }
+  /* They are asked only now: `hedge` begins anew. */
+  uint64_t hedge_ns = step->now_ns + step->tunables->hedge_ns;
+  uint64_t end_ns = request->started_ns + step->tunables->request_timeout_ns;
+  request_set_timer(coord, request, hedge_ns < end_ns ? hedge_ns : end_ns);
   /* Replicas that are down and for whom there is no stand-in: a hint here, which does not count. */
   for (uint32_t i = 0; i < request->preference.replica_count; i++) {
     uint32_t node = request->preference.nodes[i];
@@ -569,6 +574,18 @@ void put_forwarded(struct coord *coord, struct step *step, uint32_t from, const 
     COUNT(step->stats->messages_bad);
     return;
   }
+  bool tombstone = (message->options.put_flags & PUT_TOMBSTONE) != 0;
+  if (tombstone && message->object.size > 0) {
+    COUNT(step->stats->messages_bad);
+    refusal.err = ERR_BADARG;
+    step_send(step, from, &refusal);
+    return;
+  }
+  /* Before anything else is said of it: a copy must not be refused while the first is being done. */
+  if (!forward_is_first(coord, from, message->request)) {
+    COUNT(step->stats->messages_late);
+    return;
+  }
   /* The forwarder has told its client by now that this timed out: better not to surprise it. */
   uint64_t own_ms = hlc_ms(step->hlc->last);
   uint64_t sent_ms = hlc_ms(message->hlc);
@@ -576,10 +593,6 @@ void put_forwarded(struct coord *coord, struct step *step, uint32_t from, const 
     COUNT(step->stats->forwards_stale);
     refusal.err = ERR_STALE;
     step_send(step, from, &refusal);
-    return;
-  }
-  if (!forward_is_first(coord, from, message->request)) {
-    COUNT(step->stats->messages_late);
     return;
   }
   struct blob *key = blob_copy(step->pool, message->key);

@@ -100,6 +100,9 @@ struct target *request_target(struct request *request, uint32_t node, uint32_t o
 struct target *request_stand_in(struct step *step, struct request *request, uint32_t owner);
 /* Targets in one of the states of `mask` (1 << state), only primaries if asked. Distinct nodes: each node is a target once. */
 uint32_t request_count(const struct request *request, uint32_t mask, bool primaries_only);
+/* Of a request that has asked nobody yet: can enough be asked? If not, those who could be count as having answered, so that the error
+ * names just the others. */
+bool request_reachable(struct request *request);
 /* Who of the replicas has not answered, for the error's text. */
 void request_outcome(const struct request *request, enum quorum_kind kind, uint8_t wanted, uint32_t answered,
                      struct outcome *outcome);

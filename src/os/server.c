@@ -86,7 +86,9 @@ static void client_update_stalled(struct client *client) {
 static bool server_holds_too_much(const struct server *server) {
   size_t two_clients = 2 * server->options.output_max_bytes;
   size_t most = server->options.memory_max_bytes;
-  return server->streams.memory.bytes > (most > two_clients ? most : two_clients);
+  /* Without those that are going already: one that goes must not take others with it. */
+  size_t held = server->streams.memory.bytes - server->streams.leaving_bytes;
+  return held > (most > two_clients ? most : two_clients);
 }
 
 /* All clients' buffers together are too large: the one with the largest goes. */

@@ -315,6 +315,8 @@ void stream_finish(struct stream *stream) {
 
 static void stream_on_closed(uv_handle_t *handle) {
   struct stream *stream = handle->data;
+  ASSERT(stream->group->leaving_bytes >= stream->leaving_bytes);
+  stream->group->leaving_bytes -= stream->leaving_bytes;
   buffer_free(&stream->in, &stream->group->memory);
   buffer_free(&stream->out, &stream->group->memory);
   stream->handler->closed(stream);
@@ -326,6 +328,9 @@ void stream_close(struct stream *stream) {
   }
   stream->closing = true;
   stream->reading = false;
+  stream->leaving_bytes = stream->in.capacity + stream->out.capacity;
+  stream->leaving_bytes += stream->sending == NULL ? 0 : stream->sending->buffer.capacity;
+  stream->group->leaving_bytes += stream->leaving_bytes;
   list_remove(&stream->dirty);
   list_remove(&stream->watched);
   uv_close((uv_handle_t *)&stream->tcp, stream_on_closed);

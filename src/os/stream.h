@@ -52,6 +52,7 @@ struct stream {
   struct buffer out;            /* gathering */
   struct stream_write *sending; /* what the kernel has not taken yet, or NULL */
   uint64_t handed_bytes;        /* to libuv, ever */
+  size_t leaving_bytes;         /* of its buffers, once it is closing */
   uint64_t deadline_ms;         /* while watched */
   struct list dirty;            /* in group->dirty while it has bytes to write or to finish */
   struct list watched;
@@ -67,6 +68,7 @@ struct streams {
   uv_loop_t *loop;
   uint8_t *read_buffer;
   struct buffer_total memory; /* of all buffers */
+  size_t leaving_bytes;       /* of memory, what is freed as soon as the loop has closed its streams */
   struct list dirty;
   struct list watched;
   uv_timer_t timer; /* runs while anything is watched */

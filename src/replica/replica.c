@@ -47,6 +47,8 @@ struct slot {
   uint32_t next;        /* free list, or the list of slots with operations left over */
   bool listed;          /* in that list */
   bool adds_owed;       /* the commit that made this hint failed: the next that succeeds makes it */
+  enum err read_err;    /* KNOWN, not OK: the storage could not read it; whoever waits is told so */
+  uint64_t failed_sequence; /* of the last commit that failed while no later one has succeeded, 0: none. Then `object` has what the store has not */
 };
 
 struct replica {
@@ -343,7 +345,8 @@ static bool run_write(struct replica *replica, struct step *step, uint32_t index
   }
   bool wants_sync = (operation->flags & MESSAGE_NOSYNC) == 0;
   bool all_synced = replica->unsynced_sequence <= replica->synced_sequence;
-  if (merged == slot->object && slot->commits == 0 && (all_synced || !wants_sync)) {
+  bool stored = slot->commits == 0 && slot->failed_sequence == 0;
+  if (merged == slot->object && stored && (all_synced || !wants_sync)) {
     blob_put(merged);
     answer_written(replica, step, operation, ERR_OK, true);
     return true;
@@ -434,6 +437,7 @@ static void run(struct replica *replica, struct step *step, uint32_t index, stru
   struct operation *operation = &replica->operations[index];
   const struct slot *slot = &replica->slots[operation->slot];
   ASSERT(slot->state == SLOT_KNOWN);
+  ASSERT(slot->read_err == ERR_OK);
   bool finished = true;
   if (operation->type == MESSAGE_READ) {
     answer_read(replica, step, slot, operation);
@@ -467,7 +471,7 @@ static void left_push(struct replica *replica, uint32_t index) {
   replica->left_tail = index;
 }
 
-/* Runs up to `budget` waiting operations of a known slot; returns how many. */
+/* Runs up to `budget` waiting operations of a known slot (or refuses them, when it could not be read); returns how many. */
 static uint32_t slot_run(struct replica *replica, struct step *step, uint32_t index, uint32_t budget) {
   struct slot *slot = &replica->slots[index];
   uint32_t ran = 0;
@@ -478,13 +482,18 @@ static uint32_t slot_run(struct replica *replica, struct step *step, uint32_t in
       slot->tail = NONE;
     }
     replica->operations[operation].next = NONE;
+    ran += 1;
+    if (slot->read_err != ERR_OK) {
+      answer_error(replica, step, &replica->operations[operation], slot->read_err);
+      operation_free(replica, operation);
+      continue;
+    }
     struct blob *object = replica->operations[operation].object;
     struct blob *context = blob_get(replica->operations[operation].context);
     blob_get(object);
     run(replica, step, operation, blob_bytes(object), object, blob_bytes(context));
     blob_put(object);
     blob_put(context);
-    ran += 1;
   }
   if (slot->head != NONE) {
     left_push(replica, index);
@@ -510,19 +519,18 @@ static bool operation_keep(struct step *step, struct operation *operation, const
   return true;
 }
 
-static bool message_makes_sense(const struct message *message) {
-  if (message->key.size < POSITION_BYTES || message->key.size > POSITION_BYTES + KEY_MAX_BYTES) {
-    return false;
+/* OK, or what is wrong with the object that a write brings. */
+static enum err message_check(const struct message *message) {
+  if (message->type != MESSAGE_WRITE) {
+    return ERR_OK;
   }
-  if (message->type == MESSAGE_WRITE) {
-    struct object object;
-    return object_open(&object, message->object) == ERR_OK && !object.is_clock;
-  }
-  return true;
+  struct object object;
+  enum err err = object_open(&object, message->object);
+  return err == ERR_OK && object.is_clock ? ERR_CORRUPT : err;
 }
 
 void replica_message(struct replica *replica, struct step *step, uint32_t from, const struct message *message) {
-  if (!message_makes_sense(message)) {
+  if (message->key.size < POSITION_BYTES || message->key.size > POSITION_BYTES + KEY_MAX_BYTES) {
     COUNT(step->stats->messages_bad);
     return;
   }
@@ -536,6 +544,12 @@ void replica_message(struct replica *replica, struct step *step, uint32_t from, 
       .options = message->options,
       .next = NONE,
   };
+  enum err bad = message_check(message);
+  if (bad != ERR_OK) {
+    COUNT(step->stats->messages_bad);
+    answer_error(replica, step, &asked, bad);
+    return;
+  }
   uint32_t slot_index = NONE;
   uint32_t index = operation_take(replica);
   enum err err = index == NONE ? ERR_BUSY : slot_find(replica, step, message, &slot_index);
@@ -569,17 +583,6 @@ void replica_message(struct replica *replica, struct step *step, uint32_t from, 
   slot->tail = index;
 }
 
-static void slot_fail(struct replica *replica, struct step *step, uint32_t index, enum err err) {
-  struct slot *slot = &replica->slots[index];
-  while (slot->head != NONE) {
-    uint32_t operation = slot->head;
-    slot->head = replica->operations[operation].next;
-    answer_error(replica, step, &replica->operations[operation], err);
-    operation_free(replica, operation);
-  }
-  slot->tail = NONE;
-}
-
 void replica_read_done(struct replica *replica, struct step *step, uint64_t token, enum err err, struct blob *value) {
   uint64_t number = token_value(token);
   ASSERT(number < PENDING_KEYS_MAX);
@@ -596,11 +599,11 @@ void replica_read_done(struct replica *replica, struct step *step, uint64_t toke
   }
   if (err != ERR_OK) {
     COUNT(step->stats->store_errors);
-    slot_fail(replica, step, index, err);
+    slot->read_err = err;
   } else {
     slot->object = blob_get(value);
-    (void)slot_run(replica, step, index, OPS_PER_STEP_MAX);
   }
+  (void)slot_run(replica, step, index, OPS_PER_STEP_MAX);
   slot_free_if_idle(replica, index);
 }
 
@@ -638,6 +641,9 @@ void replica_commit_done(struct replica *replica, struct step *step, uint64_t to
   slot->commits -= 1;
   bool synced = (operation->flags & MESSAGE_NOSYNC) == 0;
   if (err == ERR_OK) {
+    if (operation->commit_sequence > slot->failed_sequence) {
+      slot->failed_sequence = 0;
+    }
     if (synced && operation->commit_sequence > replica->synced_sequence) {
       replica->synced_sequence = operation->commit_sequence;
     }
@@ -650,6 +656,8 @@ void replica_commit_done(struct replica *replica, struct step *step, uint64_t to
     }
   } else {
     slot->adds_owed = slot->adds_owed || operation->adds;
+    slot->failed_sequence =
+        operation->commit_sequence > slot->failed_sequence ? operation->commit_sequence : slot->failed_sequence;
     commit_failed(replica, step, operation, err);
   }
   uint32_t slot_index = operation->slot;

@@ -264,6 +264,7 @@ class Node:
         self.environment = environment or {}
         self.process = None
         self.stopped = False  # by SIGSTOP
+        self.told_to_stop = False
         self.config_path = os.path.join(directory, "gramme.conf")
         self.log_path = os.path.join(directory, "log")
         self._client = None
@@ -304,6 +305,7 @@ class Node:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                             env={**os.environ, **self.environment})
         self.stopped = False
+        self.told_to_stop = False
         return self
 
     def wait_answers(self, seconds=START_SECONDS):
@@ -337,15 +339,20 @@ class Node:
         self.signal(signal.SIGCONT)
         self.stopped = False
 
+    def tell_to_stop(self):
+        """SIGTERM, once: a second one would mean that it should not finish its work."""
+        if self.alive and not self.told_to_stop:
+            if self.stopped:
+                self.sigcont()
+            self.told_to_stop = True
+            self.signal(signal.SIGTERM)
+
     def stop(self, seconds=STOP_SECONDS):
         """SIGTERM; returns the exit status. A node that does not end in time is killed and that is an error."""
         self._close()
         if self.process is None:
             return 0
-        if self.alive:
-            if self.stopped:
-                self.sigcont()
-            self.signal(signal.SIGTERM)
+        self.tell_to_stop()
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -490,10 +497,7 @@ class Cluster:
                 faults.append("%s had ended with status %d; its log ends:\n%s" % (
                     node, node.process.returncode, node.log_tail()))
         for node in self.nodes:  # all at once, so that the slowest decides
-            if node.alive:
-                if node.stopped:
-                    node.sigcont()
-                node.signal(signal.SIGTERM)
+            node.tell_to_stop()
         for node in self.nodes:
             try:
                 status = node.stop()

@@ -1,5 +1,6 @@
 /* Pipelines against a model that does one thing after the other: whatever the order in which the core answers, and
- * wherever the network splits the requests, each connection sees what it would have seen had it waited for each reply. */
+ * wherever the network splits the requests, each connection sees what it would have seen had it waited for each reply.
+ * */
 #include "support/front_world.h"
 
 #define CASES 12000u

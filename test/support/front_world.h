@@ -1,11 +1,12 @@
 /* The front without a node around it: connections that are buffers, and a core that is a naive table of objects and
  * answers when, and in the order in which, the test says.
  *
- * A get sees, and a put with a context changes, the table when it is *answered*, the latest moment at which a real core might: so
- * what the front promises about order it must bring about itself. Blind puts change it when they are submitted, for the core keeps
- * their order.
+ * A get sees, and a put with a context changes, the table when it is *answered*, the latest moment at which a real
+ * core might: so what the front promises about order it must bring about itself. Blind puts change it when they are
+ * submitted, for the core keeps their order.
  *
- * Defines what the front takes from os/server.h and shard/shard.h, so their objects are not linked. One test program, one world.
+ * Defines what the front takes from os/server.h and shard/shard.h, so their objects are not linked. One test program,
+ * one world.
  */
 #ifndef GRAMME_TEST_SUPPORT_FRONT_WORLD_H
 #define GRAMME_TEST_SUPPORT_FRONT_WORLD_H
@@ -30,7 +31,7 @@
 #define WORLD_CLIENTS 8u
 #define WORLD_COMMANDS 8192u
 #define WORLD_OBJECTS 512u
-#define WORLD_POOL_BYTES (64u << 20)
+#define WORLD_POOL_BYTES (8u << 20)
 #define WORLD_SELF 0xa1u
 #define WORLD_WALL_MS 1600000000000u
 #define WORLD_OPTIONS 4u
@@ -576,6 +577,40 @@ static inline void assert_reply(struct client *client, const char *expected) {
     return;
   }
   assert_reply_bytes(client, text_bytes(expected));
+}
+
+/* -- for tests -- */
+
+#define WORLD_TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
+
+static inline int world_setup(void **state) {
+  (void)state;
+  world_begin();
+  return 0;
+}
+
+static inline int world_teardown(void **state) {
+  (void)state;
+  world_end();
+  return 0;
+}
+
+/* One request, all answers, the reply. */
+static inline void check(struct client *client, const char *request, const char *reply) {
+  world_send(client, request);
+  world_settle(false);
+  assert_reply(client, reply);
+}
+
+static inline struct client *connect_resp3(void) {
+  struct client *client = world_connect();
+  world_send(client, "HELLO 3\r\n");
+  client->out_size = 0;
+  return client;
+}
+
+static inline bool contains(const struct client *client, const char *text) {
+  return memmem(client->out, client->out_size, text, strlen(text)) != NULL;
 }
 
 #endif

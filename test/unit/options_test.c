@@ -192,6 +192,9 @@ static void a_fault_in_the_file_is_told_with_its_line(void **state) {
   assert_fault(f, "[node]\nport = 1\nport = 2\n", 3, "already set on line 2");
   assert_fault(f, "[node]\nport\n", 2, "neither a [section] nor name = value");
   assert_fault(f, "[node\nport = 1\n", 1, "neither a [section] nor name = value");
+  assert_fault(f, "[node]\n\nengine = leveldb\n", 3, "'rocksdb' or 'memory'");
+  assert_fault(f, "[cluster]\npartitions = 1000\n", 2, "power of two");
+  assert_fault(f, "[cluster]\nseeds = h:1,h\n", 2, "'h' is not");
   assert_fault(f, "[node]\nport = x\nport\n", 2, "whole number");
   assert_fault(f, "[node]\nport\nport = x\n", 2, "neither");
 }
@@ -199,12 +202,14 @@ static void a_fault_in_the_file_is_told_with_its_line(void **state) {
 static void the_longest_value_fits_on_a_line_and_a_longer_line_is_refused(void **state) {
   struct fixture *f = *state;
   static char text[8192];
-  strcpy(text, "[cluster]\nseeds = ");
+  strcpy(text, "[node]\ndir = ");
   size_t start = strlen(text);
-  memset(text + start, 'h', 4000);
-  assert_true(load(f, text));
-  assert_int_equal(strlen(f->options.seeds), 4000);
-  memset(text + start, 'h', 6000);
+  memset(text + start, 'd', 4000);
+  if (!load(f, text)) {
+    fail_msg("%s", f->why);
+  }
+  assert_int_equal(strlen(f->options.dir), 4000);
+  memset(text + start, 'd', 6000);
   assert_fault(f, text, 2, "longer than");
 }
 
