@@ -64,5 +64,6 @@ void hints_dropped(struct run *run, uint32_t keeper, uint32_t owner, uint32_t ke
 void hints_judge(struct run *run);
 void ring_judge(struct run *run);
 void bounds_judge(struct run *run);
+void bounds_stop(struct run *run); /* stops all nodes */
 
 #endif

@@ -5,9 +5,12 @@
 #include <string.h>
 
 #include "explore.h"
+#include "plant.h"
 
 struct options {
-  bool seed_given, minimize_given, verbose;
+  bool seed_given, minimize_given, verbose, first;
+  const char *plant;
+  const char *found;
   uint64_t seed, minimize;
   struct exploration exploration;
 };
@@ -16,6 +19,9 @@ static void print_help(void) {
   printf("usage: gramme-sim --seed N [--verbose]      replays one run; the last line is its trace\n"
          "       gramme-sim --runs M [--jobs J]       explores from --seed on (1); the last line is the summary\n"
          "       gramme-sim --minimize N              drops faults and clients while the failure stays\n"
+         "       gramme-sim --found FILE              runs what a file lists: lines of a seed, a profile, and why it is kept\n"
+         "       gramme-sim --plant NAME|all          in how many of --runs seeds (200) a planted bug is found; with --seed\n"
+         "                                            or --minimize: works with the bug; --first: until it is found once\n"
          "\n"
          "  --profile recoverable|hostile|both        recoverable: what fails comes back; safety and liveness\n"
          "                                            hostile: disks are lost too; safety only\n"
@@ -27,6 +33,7 @@ static void print_help(void) {
   printf("\n  --nodes N --clients N --keys N            at most so many\n"
          "  --seconds N                               for so long\n"
          "\nExit status: 0 nothing failed, 1 something did, 2 usage.\n");
+  plants_print();
 }
 
 static _Noreturn void usage(const char *what, const char *value) {
@@ -90,6 +97,10 @@ static void set_option(struct options *options, const char *option, const char *
     options->minimize_given = true;
   } else if (strcmp(option, "--profile") == 0) {
     set_profile(exploration, value);
+  } else if (strcmp(option, "--plant") == 0) {
+    options->plant = value;
+  } else if (strcmp(option, "--found") == 0) {
+    options->found = value;
   } else if (strcmp(option, "--without") == 0) {
     without(exploration, value);
   } else if (strcmp(option, "--nodes") == 0) {
@@ -115,6 +126,8 @@ static void parse(struct options *options, int argc, char **argv) {
     }
     if (strcmp(argv[i], "--verbose") == 0) {
       options->verbose = true;
+    } else if (strcmp(argv[i], "--first") == 0) {
+      options->first = true;
     } else if (strcmp(argv[i], "--traces") == 0) {
       options->exploration.traces = true;
     } else if (strncmp(argv[i], "--", 2) != 0) {
@@ -152,11 +165,54 @@ static int replay(const struct options *options, enum profile profile) {
   return well ? 0 : 1;
 }
 
+/* Seeds that once failed. Lines that begin with # are comment. */
+static int run_found(const struct options *options) {
+  FILE *file = fopen(options->found, "r");
+  char line[512];
+  uint64_t runs = 0;
+  uint64_t failures = 0;
+  if (file == NULL) {
+    usage("cannot be read", options->found);
+  }
+  while (fgets(line, sizeof line, file) != NULL) {
+    char name[16];
+    uint64_t seed = 0;
+    if (line[0] == '#' || line[0] == '\n') {
+      continue;
+    }
+    if (sscanf(line, "%" SCNu64 " %15s", &seed, name) != 2) {
+      usage("not a seed and a profile", line);
+    }
+    struct plan plan;
+    struct result result;
+    enum profile profile = strcmp(name, "hostile") == 0 ? PROFILE_HOSTILE : PROFILE_RECOVERABLE;
+    plan_for(&plan, seed, profile, &options->exploration.change);
+    bool well = explore_one(&plan, true, false, false, &result);
+    printf("%s %s", well ? "ok" : "FAILED", line);
+    runs += 1;
+    failures += well ? 0 : 1;
+  }
+  (void)fclose(file);
+  printf("runs=%" PRIu64 " failures=%" PRIu64 "\n", runs, failures);
+  return runs > 0 && failures == 0 ? 0 : 1;
+}
+
 int main(int argc, char **argv) {
   struct options options;
   parse(&options, argc, argv);
   struct exploration *exploration = &options.exploration;
   enum profile profile = exploration->profiles[PROFILE_RECOVERABLE] ? PROFILE_RECOVERABLE : PROFILE_HOSTILE;
+  exploration->first = options.seed;
+  bool with_bug = options.plant != NULL && (options.minimize_given || (options.seed_given && exploration->runs == 0));
+  if (with_bug && !plant_set(options.plant)) {
+    usage("no such planted bug", options.plant);
+  }
+  if (options.plant != NULL && !with_bug) {
+    return plants_prove(options.plant, exploration, options.first) ? 0 : 1;
+  }
+  if (options.found != NULL) {
+    return run_found(&options);
+  }
   if (options.minimize_given) {
     return minimize(options.minimize, profile, &exploration->change) ? 0 : 1;
   }
@@ -167,7 +223,6 @@ int main(int argc, char **argv) {
     return replay(&options, profile);
   }
   struct summary summary;
-  exploration->first = options.seed;
   explore(exploration, &summary);
   summary_print(&summary);
   return summary.failures == 0 ? 0 : 1;

@@ -23,7 +23,8 @@ void network_send(struct world *world, uint32_t from, uint32_t to, struct bytes 
     if (at_ns < network->clogged_ns[from][to]) {
       at_ns = network->clogged_ns[from][to] + i;
     }
-    struct entry entry = {.kind = HAPPENS_MESSAGE, .node = to, .from = from, .size = frame.size};
+    struct entry entry = {
+        .kind = HAPPENS_MESSAGE, .node = to, .from = from, .life = world->nodes[to].life, .size = frame.size};
     entry.bytes = world_copy(frame);
     queue_push(&world->queue, at_ns, &entry);
   }

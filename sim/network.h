@@ -1,5 +1,5 @@
 /* The network between the nodes of a world: it loses, delays, doubles and reorders frames, holds them up, and cuts nodes
- * off from each other, one way or both. */
+ * off from each other, one way or both. What was sent to a process that has died reaches nobody: its connections died too. */
 #ifndef GRAMME_SIM_NETWORK_H
 #define GRAMME_SIM_NETWORK_H
 

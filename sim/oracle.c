@@ -395,6 +395,17 @@ void oracle_durable(struct oracle *oracle, uint32_t node, const struct disk_chan
 
 /* -- what failures destroy --------------------------------------------------------------------------- */
 
+/* Where the last write wins, an object holds also what lost to it. */
+static void hold_losers(struct oracle *oracle, uint32_t key_index, const struct version *winner, struct bitset *held) {
+  const struct oracle_key *key = &oracle->keys[key_index];
+  for (uint32_t i = 0; i < key->version_count && key->props.resolve == RESOLVE_LWW; i++) {
+    const struct version *other = &oracle->versions[key->versions[i]];
+    if (!other->stamped || dot_compare_age(other->dot, winner->dot) < 0) {
+      bitset_set(held, i);
+    }
+  }
+}
+
 static void hold(struct oracle *oracle, uint32_t key, struct bytes encoded, struct bitset *held) {
   struct siblings siblings = {.count = 0};
   oracle_parse(oracle, key, encoded, &siblings);
@@ -402,6 +413,7 @@ static void hold(struct oracle *oracle, uint32_t key, struct bytes encoded, stru
     const struct version *version = &oracle->versions[siblings.numbers[i]];
     bitset_unite(held, &version->past);
     bitset_set(held, version->place);
+    hold_losers(oracle, key, version, held);
   }
   siblings_free(&siblings);
 }

@@ -205,18 +205,34 @@ void process_start(struct world *world, uint32_t index) {
   process_step(world, index, &tick);
 }
 
+/* Returns the bytes of values that the core did not give back. */
+static size_t give_back(struct node *node) {
+  shard_deinit(node->shard);
+  size_t leaked = shard_value_pool(node->shard)->used_bytes;
+  free(node->memory);
+  free(node->value_memory);
+  node->shard = NULL;
+  return leaked;
+}
+
+size_t process_stop(struct world *world, uint32_t index) {
+  struct node *node = &world->nodes[index];
+  ASSERT(node->alive);
+  node->alive = false;
+  node->life += 1;
+  return give_back(node);
+}
+
 void process_crash(struct world *world, uint32_t index) {
   struct node *node = &world->nodes[index];
   ASSERT(node->alive);
   node->alive = false;
-  process_resume(world, index); /* what it missed is of an earlier life then, or falls on a dead node */
+  process_resume(world, index); /* what it missed is of an earlier life then */
   node->life += 1;
   tell(world, index, NEWS_CRASHING);
   disk_crash(&node->disk, &world->prng);
   tell(world, index, NEWS_CRASHED);
-  free(node->memory);
-  free(node->value_memory);
-  node->shard = NULL;
+  (void)give_back(node);
   network_node_down(world, index);
 }
 
@@ -268,8 +284,7 @@ void process_deinit(struct world *world, uint32_t index) {
   free(node->history);
   free(node->buckets);
   if (node->alive) {
-    free(node->memory);
-    free(node->value_memory);
+    (void)process_stop(world, index);
   }
 }
 
@@ -375,7 +390,7 @@ static void on_link(struct world *world, const struct entry *entry) {
 
 void process_happens(struct world *world, uint64_t time_ns, const struct entry *entry) {
   struct node *node = &world->nodes[entry->node];
-  bool stale = !node->alive || (entry->kind != HAPPENS_MESSAGE && entry->life != node->life);
+  bool stale = !node->alive || entry->life != node->life;
   if (!stale && node->paused) {
     park(node, entry);
     return;

@@ -7,6 +7,8 @@
 void process_start(struct world *world, uint32_t node);
 /* All that was not durable goes, but for a part of it that happened to reach the disk. */
 void process_crash(struct world *world, uint32_t node);
+/* For good, at the end of a world; returns the bytes of values that its core did not give back. */
+size_t process_stop(struct world *world, uint32_t node);
 void process_pause(struct world *world, uint32_t node);
 void process_resume(struct world *world, uint32_t node);
 /* Its disk has no room left, or has again. */

@@ -326,7 +326,6 @@ static void collect(const struct run *run, struct result *result) {
   result->deletes = totals.deletes;
   result->siblings_max = run->oracle.siblings_max;
   result->clock_max = run->oracle.clock_max;
-  result->checks = run->checks;
   for (uint32_t i = 0; i < run->world->node_count; i++) {
     const struct shard_stats *stats = shard_stats(run->world->nodes[i].shard);
     result->truncated += stats->truncated;
@@ -394,6 +393,8 @@ void run_once(const struct plan *plan, bool tell, bool all, struct result *resul
   if (form(run)) {
     live_through(run);
     collect(run, result);
+    bounds_stop(run);
+    result->checks = run->checks;
   } else {
     check_fail(run, CHECK_live, CHECK_NO_KEY, "the cluster was not formed within %" PRIu64 " s", FORMING_MAX_NS / SECOND);
     *result = (struct result){.seed = plan->seed, .trace = world->trace, .steps = world->steps, .checks = run->checks};

@@ -1,10 +1,21 @@
 /* bounds: when all requests have been answered and all stragglers waited for, no request is in a table, and the pool of
- * values holds but the papers of membership. (That no table passes its limit the core asserts itself.) */
+ * values holds but the papers of membership; when a node has been stopped, nothing at all. (That no table passes its limit the core asserts itself.) */
 #include <inttypes.h>
 
+#include "process.h"
 #include "run.h"
 
 #define AT_REST_BYTES 65536u
+
+void bounds_stop(struct run *run) {
+  for (uint32_t i = 0; i < run->world->node_count; i++) {
+    size_t leaked = process_stop(run->world, i);
+    run->checks.looked[CHECK_bounds] += 1;
+    if (leaked != 0) {
+      check_fail(run, CHECK_bounds, CHECK_NO_KEY, "node %" PRIu32 " was stopped and keeps %zu bytes of values", i + 1, leaked);
+    }
+  }
+}
 
 void bounds_judge(struct run *run) {
   for (uint32_t i = 0; i < run->world->node_count; i++) {

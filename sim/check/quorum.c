@@ -1,6 +1,7 @@
 /* quorum: when a put is acknowledged, W distinct nodes had its version (or one that had superseded it), DW of them durably
  * on their disks, and PW of them as replicas of the key rather than as stand-ins. (Where the last write wins, one that was
- * older than what its coordinator held has lost before anybody could see it.) */
+ * older than what its coordinator held has lost before anybody could see it, and that a node had it can be forgotten at once
+ * when a clock is full.) */
 #include <inttypes.h>
 
 #include "run.h"
@@ -17,7 +18,8 @@ void quorum_put(struct run *run, uint32_t number) {
   const struct version *version = &run->oracle.versions[number];
   const struct oracle_key *key = &run->oracle.keys[version->key];
   uint64_t replicas = 0;
-  if (!version->stamped && key->props.resolve == RESOLVE_LWW) {
+  bool untold = !version->stamped || key->limit_reached;
+  if (untold && key->props.resolve == RESOLVE_LWW) {
     return;
   }
   for (uint32_t i = 0; i < key->preference.replica_count; i++) {

@@ -9,9 +9,10 @@
 
 /*        name                 checker   what is wrong                                                                */
 #define PLANT_TABLE(X)                                                                                                  \
-  X(hint_forgotten, acked, "a stand-in acknowledges a hint and does not keep it")                                       \
+  X(unsynced, acked, "a commit is acknowledged as durable without having been synced")                                  \
   X(early_ack, quorum, "a write is acknowledged as durable before it is on disk")                                       \
   X(messages_counted, quorum, "a quorum counts messages rather than nodes")                                             \
+  X(node_twice, quorum, "a coordinator that is a stand-in is asked to be a second one")                                 \
   X(room_made, refused, "a put that is refused for too many siblings makes room all the same")                          \
   X(second_answer, once, "a put that has been answered is answered again by the next acknowledgement")                  \
   X(forward_twice, once, "a doubled forward is a second put")                                                           \
@@ -20,12 +21,12 @@
   X(repair_drops, causal, "a read repair replaces what the replica holds by what was read")                             \
   X(stale_sibling, causal, "a put leaves the siblings that its context covers")                                         \
   X(no_repair, converge, "reads do not repair")                                                                         \
-  X(early_drop, hints, "a hint is deleted when it has been sent, not when its owner has it")                            \
+  X(early_drop, hints, "a hint is deleted when its owner has answered, whatever it said")                               \
   X(hint_leak, hints, "the hints of an owner that was away are not delivered once it is back")                          \
-  X(arrival_order, ring, "the fold depends on who folds")                                                               \
+  X(arrival_order, ring, "the ring depends on who folds the history")                                                   \
   X(blob_leak, bounds, "a request does not give its object back")                                                       \
   X(never_up, live, "a peer that was taken for down stays down until it connects again")                                \
-  X(no_timer, live, "a get that waits for a stand-in has no timer")                                                     \
+  X(no_timer, once, "a get has no timer")                                                                               \
   X(assertion, assert, "an assertion that does not always hold")
 
 #ifdef GRAMME_PLANT

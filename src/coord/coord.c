@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/plant.h"
 #include "coord/request.h"
 #include "version/context.h"
 
@@ -106,7 +107,7 @@ void request_free(struct coord *coord, struct request *request) {
     blob_put(request->explained[i].hints);
   }
   blob_put(request->key);
-  blob_put(request->object);
+  blob_put(PLANTED(blob_leak) ? NULL : request->object);
   blob_put(request->value);
   blob_put(request->context);
   request->kind = REQUEST_FREE;
@@ -191,7 +192,7 @@ struct target *request_stand_in(struct step *step, struct request *request, uint
   while (request->next_stand_in < preference->count && request->target_count < TARGETS_MAX) {
     uint32_t node = preference->nodes[request->next_stand_in];
     request->next_stand_in += 1;
-    if (step_is_up(step, node) && !is_target(request, node)) {
+    if (step_is_up(step, node) && (PLANTED(node_twice) || !is_target(request, node))) {
       return target_add(request, node, owner);
     }
   }

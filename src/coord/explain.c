@@ -46,7 +46,7 @@ void explain_start(struct coord *coord, struct step *step, const struct command 
     }
   }
   if (request->asked == 0) {
-    explain_finish(coord, step, request); /* none of the list is up, and in a large cluster this node need not be in it */
+    explain_finish(coord, step, request); /* nobody of the list is up; in a large cluster this node need not be in it */
     return;
   }
   request_set_timer(coord, request, step->now_ns + EXPLAIN_WAIT_NS);

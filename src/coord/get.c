@@ -1,5 +1,6 @@
 /* get: ask the first N healthy, answer after R, repair after the reply (paper §4.5, §5). */
 #include "base/assert.h"
+#include "base/plant.h"
 #include "coord/request.h"
 
 #define ANSWERED (1u << TARGET_DONE)
@@ -46,7 +47,7 @@ static void get_fail(struct coord *coord, struct step *step, struct request *req
 /* After everyone has answered, or the window has closed: replicas found behind are sent what was merged. */
 static void get_repair(struct coord *coord, struct step *step, struct request *request) {
   ASSERT(request->phase == PHASE_REPLIED);
-  for (uint32_t i = 0; i < request->target_count && request->object != NULL; i++) {
+  for (uint32_t i = 0; i < request->target_count && request->object != NULL && !PLANTED(no_repair); i++) {
     const struct target *target = &request->targets[i];
     if (target->owner != 0 || target->state != TARGET_DONE || target->digest == request->digest) {
       continue;
@@ -294,7 +295,7 @@ void get_start(struct coord *coord, struct step *step, const struct command *com
     get_fail(coord, step, request, ERR_QUORUM);
     return;
   }
-  request_set_timer(coord, request, step->now_ns + step->tunables->hedge_ns);
+  request_set_timer(coord, request, PLANTED(no_timer) ? HEAP_NEVER : step->now_ns + step->tunables->hedge_ns);
   uint32_t full = full_target(step, request);
   for (uint32_t i = 0; i < request->target_count; i++) {
     send_read(coord, step, request, &request->targets[i], i == full);

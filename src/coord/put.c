@@ -1,5 +1,6 @@
 /* put: stamp at one of the first N healthy, write to the others, answer after W (paper §4.5, §4.6, §5). */
 #include "base/assert.h"
+#include "base/plant.h"
 #include "coord/request.h"
 #include "version/context.h"
 
@@ -14,7 +15,7 @@
 static void put_past(struct coord *coord, const struct step *step, const struct request *request, uint32_t siblings,
                      const struct object *object) {
   struct past *past = &coord->past;
-  if (siblings == 1) {
+  if (siblings == 1 || PLANTED(context_claims)) {
     object_past(object, past);
     return;
   }
@@ -302,7 +303,13 @@ static void put_acknowledged(struct coord *coord, struct step *step, struct requ
                              const struct message *message) {
   struct target *target = request_target(request, from, message->owner);
   bool open = target != NULL && (target->state == TARGET_SENT || target->state == TARGET_ACCEPTED);
+  if (PLANTED(second_answer) && request->phase == PHASE_REPLIED && request->origin == 0) {
+    (void)step_reply(step, request->origin_request);
+  }
   if (!open) {
+    bool counts = PLANTED(messages_counted) && target != NULL && request->need > 1;
+    request->need = (uint8_t)(counts ? request->need - 1 : request->need);
+    request->need_durable = request->need < request->need_durable ? request->need : request->need_durable;
     COUNT(step->stats->messages_late);
     return;
   }
@@ -582,7 +589,7 @@ void put_forwarded(struct coord *coord, struct step *step, uint32_t from, const 
     return;
   }
   /* Before anything else is said of it: a copy must not be refused while the first is being done. */
-  if (!forward_is_first(coord, from, message->request)) {
+  if (!forward_is_first(coord, from, message->request) && !PLANTED(forward_twice)) {
     COUNT(step->stats->messages_late);
     return;
   }

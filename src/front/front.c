@@ -71,7 +71,7 @@ static void session_release(struct session *session) {
 static uint32_t session_window(const struct session *session) {
   size_t queued = client_queued(session->client);
   size_t room = queued < WINDOW_BYTES ? WINDOW_BYTES - queued : 0;
-  size_t window = room / (session->reply_bytes + 1u);
+  size_t window = room / ((size_t)session->reply_bytes + 1);
   window = window < CLIENT_PIPELINE_MAX ? window : CLIENT_PIPELINE_MAX;
   return window < 1 ? 1 : (uint32_t)window;
 }
@@ -95,10 +95,26 @@ void session_progressed(struct session *session) {
   }
 }
 
+/* Has the front as a whole more than 1/`share` of what may be under way? */
+static bool front_has(const struct front *front, uint32_t share) {
+  const struct pool *pool = &front->pool;
+  return pool->outstanding >= PARTS_MAX / share || pool->kept_bytes >= KEPT_BYTES_MAX / share ||
+         pool->expected_bytes >= EXPECTED_BYTES_MAX / share;
+}
+
+/* A connection that has seen only small replies, and asks for one thing at a time, need not wait for room for replies. */
+static bool session_starves(const struct session *session) {
+  const struct pool *pool = &session->front->pool;
+  if (pool->outstanding >= PARTS_MAX || pool->kept_bytes >= KEPT_BYTES_MAX) {
+    return true;
+  }
+  bool modest = session_unanswered(session) == 0 && session->reply_bytes <= MODEST_BYTES;
+  return !modest && pool->expected_bytes >= EXPECTED_BYTES_MAX;
+}
+
 /* Whoever is released asks for what there is then, so few are released while there is little. */
 void front_progressed(struct front *front) {
-  uint32_t outstanding = front->pool.outstanding;
-  uint32_t most = outstanding < PARTS_MAX / 2 ? UINT32_MAX : outstanding < PARTS_MAX ? 2 : 0;
+  uint32_t most = !front_has(front, 2) ? UINT32_MAX : !front_has(front, 1) ? 2 : 0;
   for (uint32_t i = 0; i < most && list_linked(&front->starved); i++) {
     session_release(LIST_OWNER(front->starved.next, struct session, starved));
   }
@@ -120,7 +136,7 @@ static void session_answer(struct session *session, bool close_after) {
     output_flush(&front->scratch);
   }
   pending_answer(session, &front->scratch, close_after);
-  output_shrink(&front->scratch, OUTPUT_FLUSH_BYTES * 2);
+  output_shrink(&front->scratch, OUTPUT_SCRATCH_BYTES);
 }
 
 /* False: not now, its earlier requests must be answered first. */
@@ -237,7 +253,7 @@ static size_t on_data(void *context, struct client *client, struct bytes bytes) 
       session_hold(session, HOLD_PIPELINE);
       break;
     }
-    if (front->pool.outstanding >= PARTS_MAX) {
+    if (session_starves(session)) {
       session_hold(session, HOLD_STARVED);
       break;
     }

@@ -12,9 +12,10 @@
 
 #include "base/bytes.h"
 
-#define OUTPUT_DIRECT_BYTES 16384u /* strings from this size on go straight to `send` */
-#define OUTPUT_FLUSH_BYTES 65536u  /* and what has gathered in the buffer from this size on */
-#define OUTPUT_KEEP_BYTES 1024u    /* a buffer that is put away for its next use keeps at most this */
+#define OUTPUT_DIRECT_BYTES 16384u            /* strings from this size on go straight to `send` */
+#define OUTPUT_FLUSH_BYTES 65536u             /* and what has gathered in the buffer from this size on */
+#define OUTPUT_SCRATCH_BYTES ((size_t)131072) /* what the shared buffer keeps between two replies */
+#define OUTPUT_KEEP_BYTES 1024u               /* a buffer that is put away for its next use keeps at most this */
 
 struct output {
   uint8_t *data;

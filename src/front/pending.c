@@ -51,6 +51,11 @@ static struct part *part_take(struct pool *pool) {
   return part;
 }
 
+/* What the part's command counts for in kept_bytes: nothing while it is small. */
+static size_t part_kept_bytes(const struct part *part) {
+  return part->command_capacity > sizeof(struct command) + PART_KEEP_BYTES ? part->command_capacity : 0;
+}
+
 static void part_put(struct pool *pool, struct part *part) {
   ASSERT(pool->outstanding > 0);
   ASSERT(part->chain_next == NULL && part->chain_previous == NULL);
@@ -61,7 +66,9 @@ static void part_put(struct pool *pool, struct part *part) {
   part->blind = false;
   part->in_flight = false;
   part->generation += 1;
-  if (part->command_capacity > sizeof(struct command) + PART_KEEP_BYTES) {
+  if (part_kept_bytes(part) > 0) {
+    ASSERT(pool->kept_bytes >= part_kept_bytes(part));
+    pool->kept_bytes -= part_kept_bytes(part);
     free(part->command);
     part->command = NULL;
     part->command_capacity = 0;
@@ -86,13 +93,15 @@ static struct part *part_find(const struct pool *pool, uint64_t token) {
 }
 
 /* The command as the part's own, bytes and all. */
-static bool part_keep(struct part *part, const struct command *command) {
+static bool part_keep(struct pool *pool, struct part *part, const struct command *command) {
   size_t size = sizeof(*command) + command->key.size + command->value.size + command->context.size;
   if (size > part->command_capacity) {
     size_t capacity = size < sizeof(*command) + PART_KEEP_BYTES ? sizeof(*command) + PART_KEEP_BYTES : size;
+    pool->kept_bytes -= part_kept_bytes(part);
     free(part->command);
     part->command = malloc(capacity);
     part->command_capacity = part->command == NULL ? 0 : capacity;
+    pool->kept_bytes += part_kept_bytes(part);
     if (part->command == NULL) {
       return false;
     }
@@ -122,8 +131,16 @@ static struct pending *pending_take(struct pool *pool) {
   return pending;
 }
 
+static void pending_expect(struct pool *pool, struct pending *pending, size_t bytes) {
+  ASSERT(pool->expected_bytes >= pending->expected_bytes);
+  pool->expected_bytes += bytes;
+  pool->expected_bytes -= pending->expected_bytes;
+  pending->expected_bytes = bytes;
+}
+
 static void pending_put(struct pool *pool, struct pending *pending) {
   ASSERT(pending->parts == NULL);
+  pending_expect(pool, pending, 0);
   output_shrink(&pending->out, OUTPUT_KEEP_BYTES);
   pending->session = NULL;
   pending->next = pool->free_pendings;
@@ -132,6 +149,7 @@ static void pending_put(struct pool *pool, struct pending *pending) {
 
 void pool_deinit(struct pool *pool) {
   ASSERT(pool->outstanding == 0);
+  ASSERT(pool->kept_bytes == 0 && pool->expected_bytes == 0);
   for (uint32_t i = 0; i < pool->slab_count; i++) {
     for (uint32_t k = 0; k < SLAB_PARTS; k++) {
       free(pool->slabs[i][k].command);
@@ -350,6 +368,7 @@ static void session_close(struct session *session) {
   client_close(session->client);
 }
 
+/* `size` of a reply; of a put, that of its value too, for what is written large is read large. */
 static void session_sized(struct session *session, size_t size) {
   uint32_t half = session->reply_bytes / 2;
   uint32_t seen = size < WINDOW_BYTES ? (uint32_t)size : WINDOW_BYTES;
@@ -393,9 +412,11 @@ static void pending_finish(struct front *front, struct pending *pending, const s
     if (now && !out->failed) {
       output_flush(out);
     }
-    session_sized(session, out->sent + out->size);
+    size_t size = out->sent + out->size;
+    session_sized(session, size > pending->value_bytes ? size : pending->value_bytes);
+    pending_expect(&front->pool, pending, pending->out.capacity);
     pending->out.failed = out->failed;
-    output_shrink(&front->scratch, OUTPUT_FLUSH_BYTES * 2);
+    output_shrink(&front->scratch, OUTPUT_SCRATCH_BYTES);
   } else {
     COUNT(front->counts.errors);
   }
@@ -513,7 +534,7 @@ static bool pending_add(const struct call *call, struct pending *pending, uint32
   struct part *part = plan->once ? part_twin(call, queue, pending, hash, command.key) : NULL;
   if (part != NULL) {
     part->number = number;
-    return !part->keeps || part_keep(part, &command);
+    return !part->keeps || part_keep(&front->pool, part, &command);
   }
   part = part_take(&front->pool);
   if (part == NULL) {
@@ -531,16 +552,17 @@ static bool pending_add(const struct call *call, struct pending *pending, uint32
   }
   pending->parts_last = part;
   pending->part_count += 1;
+  pending->value_bytes += command.value.size;
   *blocked = part_blocked(front, queue, part, command.key) || *blocked;
   chain_append(queue, part);
-  return !(plan->keeps || plan->reads_first) || part_keep(part, &command);
+  return !(plan->keeps || plan->reads_first) || part_keep(&front->pool, part, &command);
 }
 
 static bool pending_keep(const struct call *call, struct pending *pending) {
   for (struct part *part = pending->parts; part != NULL; part = part->next) {
     if (!part->keeps) {
       struct command command = command_fill(call, pending->plan, part->number);
-      if (!part_keep(part, &command)) {
+      if (!part_keep(&call->front->pool, part, &command)) {
         return false;
       }
     }
@@ -586,6 +608,7 @@ void pending_start(struct call *call, const struct plan *plan, uint32_t part_cou
     return;
   }
   call->started = true;
+  pending_expect(&front->pool, pending, call->session->reply_bytes);
   queue_append(queue, pending);
   pending->parts_left = pending->part_count;
   pending->state = blocked ? PENDING_WAITING : PENDING_RUNNING;

@@ -34,6 +34,9 @@ struct session;
 /* Parts that exist at one time, those of waiting requests included. Past it connections are not read until some have
  * been answered; a quarter of the core's table, for the other nodes' requests need room there too. */
 #define PARTS_MAX (REQUESTS_MAX / 4u)
+/* The same for bytes: of commands that are kept for later, and of replies that are expected. */
+#define KEPT_BYTES_MAX (64u << 20)
+#define EXPECTED_BYTES_MAX (4u << 20)
 #define PART_KEEP_BYTES 512u /* a part that is put away keeps at most so much memory for its next command */
 #define CHAINS 64u
 
@@ -81,10 +84,12 @@ struct pending {
   const struct command_spec *spec;
   struct part *parts;
   struct part *parts_last;
-  struct output out; /* the reply, if it is made before its turn */
-  uint64_t order;    /* within its queue, ascending */
-  uint64_t count;    /* for the plan: keys found, ... */
-  uint64_t wall_ms;  /* decides what has expired: when the first get was answered; 0: none yet */
+  struct output out;     /* the reply, if it is made before its turn */
+  uint64_t order;        /* within its queue, ascending */
+  uint64_t count;        /* for the plan: keys found, ... */
+  size_t value_bytes;    /* to be put */
+  size_t expected_bytes; /* of its reply: a guess, until it is there */
+  uint64_t wall_ms;      /* decides what has expired: when the first get was answered; 0: none yet */
   uint32_t part_count;
   uint32_t parts_left;
   enum pending_state state;
@@ -110,7 +115,9 @@ struct pool {
   struct part **slabs; /* index -> part */
   uint32_t slab_count;
   uint32_t slab_capacity;
-  uint32_t outstanding; /* parts in use */
+  uint32_t outstanding;  /* parts in use */
+  size_t kept_bytes;     /* of their commands; large ones alone are counted */
+  size_t expected_bytes; /* of all pendings */
   struct part *free_parts;
   struct pending *free_pendings;
   struct queue *free_queues;

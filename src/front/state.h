@@ -15,6 +15,7 @@
  * replies are seen. */
 #define WINDOW_BYTES (8u << 20)
 #define WINDOW_FIRST 16u /* requests, before the first reply is seen */
+#define MODEST_BYTES (64u << 10) /* replies up to this are small: see session_starves */
 
 enum hold {
   HOLD_NONE,

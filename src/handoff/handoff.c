@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/plant.h"
 
 #define OWNERS_MAX (2u * MEMBERS_MAX) /* with hints at one time; more are counted together and not delivered: never seen */
 #define OWNER_BYTES 4u
@@ -38,6 +39,7 @@ struct handoff {
   struct blob *cursor;    /* where the scan goes on; NULL: at the beginning */
   bool from_start;        /* nothing of this owner has been scanned before in this turn */
   bool end;               /* the scan has reached the end of the owner's hints */
+  bool refused;           /* the owner can not take one of this turn's */
   uint64_t count_at_scan; /* what was counted when the scan was asked for */
   uint32_t open;          /* deliveries not yet answered */
   uint32_t credit;        /* that the owner granted */
@@ -52,11 +54,12 @@ size_t handoff_size(void) {
   return (sizeof(struct handoff) + 63u) & ~(size_t)63u;
 }
 
-struct handoff *handoff_init(void *memory) {
+struct handoff *handoff_init(void *memory, uint32_t first) {
   ASSERT(memory != NULL);
   struct handoff *handoff = memory;
   memset(handoff, 0, sizeof *handoff);
   handoff->credit = HANDOFF_WINDOW;
+  handoff->generation = first;
   return handoff;
 }
 
@@ -144,10 +147,11 @@ static void show_totals(const struct handoff *handoff, struct step *step) {
   handoff_totals(handoff, &step->stats->hints, &step->stats->hint_oldest_ms);
 }
 
-/* While the hints on disk are being counted, those behind the cursor will still be met by the scan. */
+/* Will a hint that is on disk by now be met when those on disk are counted? While a scan is under way nobody knows: it
+ * may have gone past. Then it is counted: one counted twice does no harm, one that is not counted is not delivered. */
 static bool will_be_met(const struct handoff *handoff, struct bytes key) {
-  bool counting = handoff->state == HANDOFF_START || handoff->state == HANDOFF_COUNTING;
-  return counting && (handoff->cursor == NULL || bytes_compare(key, blob_bytes(handoff->cursor)) >= 0);
+  return handoff->state == HANDOFF_START &&
+         (handoff->cursor == NULL || bytes_compare(key, blob_bytes(handoff->cursor)) >= 0);
 }
 
 /* The smallest key after `key`: the same with a zero byte behind it. */
@@ -184,13 +188,17 @@ static void count_done(struct handoff *handoff, struct step *step, const struct 
     tally_add(handoff, owner_of(blob_bytes(entry->key)), written_ms(blob_bytes(entry->value)));
   }
   struct blob *after = NULL;
-  if (!event->scan.end && event->scan.count > 0) {
-    after = key_after(step, blob_bytes(event->scan.entries[event->scan.count - 1].key));
-    ASSERT(after != NULL || step->pool->refusals > 0);
+  bool more = !event->scan.end && event->scan.count > 0;
+  if (more) {
+    struct blob *last = event->scan.entries[event->scan.count - 1].key;
+    after = key_after(step, blob_bytes(last));
+    if (after == NULL) {
+      after = blob_get(last); /* no memory: the last is counted once more */
+    }
   }
   blob_put(handoff->cursor);
   handoff->cursor = after;
-  if (after != NULL) {
+  if (more) {
     count_scan(handoff, step);
     return;
   }
@@ -244,6 +252,7 @@ static void scan_next(struct handoff *handoff, struct step *step) {
   const struct tally *tally = tally_of(handoff, handoff->owner);
   handoff->count_at_scan = tally == NULL ? 0 : tally->count;
   handoff->from_start = handoff->cursor == NULL;
+  handoff->refused = handoff->refused && !handoff->from_start;
   handoff->state = HANDOFF_SCANNING;
   handoff->deadline_ns = UINT64_MAX;
   step_scan(step, token_make(TOKEN_HANDOFF, 1), SPACE_HINTS, from, prefix, handoff->credit, HANDOFF_WINDOW_BYTES, false);
@@ -282,7 +291,7 @@ static void batch_scanned(struct handoff *handoff, struct step *step, const stru
       tally_remove(handoff, handoff->owner, handoff->count_at_scan);
       show_totals(handoff, step);
     }
-    turn_end(handoff, step, false);
+    turn_end(handoff, step, handoff->refused);
     return;
   }
   blob_put(handoff->cursor);
@@ -306,23 +315,12 @@ void handoff_scan_done(struct handoff *handoff, struct step *step, const struct 
   }
 }
 
-static void acknowledged(struct handoff *handoff, struct step *step, uint32_t from, const struct message *message) {
-  uint32_t index = (uint32_t)(message->request & ((1u << INDEX_BITS) - 1u));
-  bool current = handoff->state == HANDOFF_SENDING && from == handoff->owner && index < HANDOFF_WINDOW &&
-                 message->request == delivery_number(handoff, index) && handoff->deliveries[index].key != NULL;
-  if (!current) {
-    COUNT(step->stats->messages_late);
-    return;
-  }
-  uint64_t credit = message->digest;
-  handoff->credit = credit > HANDOFF_WINDOW ? HANDOFF_WINDOW : (uint32_t)credit;
-  bool durable = message->err == ERR_OK && (message->flags & MESSAGE_DURABLE) != 0;
-  if (!durable || handoff->credit == 0) {
-    handoff->credit = handoff->credit == 0 ? 1 : handoff->credit;
-    turn_end(handoff, step, true); /* the owner has too much in hand: what it did take is delivered again, without effect */
-    return;
-  }
-  struct delivery *delivery = &handoff->deliveries[index];
+/* Does the owner say that it never will take this one? */
+static bool is_refusal(enum err err) {
+  return err == ERR_SIBLINGS || err == ERR_TOOBIG || err == ERR_CORRUPT || err == ERR_FORMAT;
+}
+
+static void hint_drop(struct handoff *handoff, struct step *step, const struct delivery *delivery) {
   struct bytes key = blob_bytes(delivery->key);
   struct message drop = {
       .type = MESSAGE_HINT_DROP,
@@ -333,12 +331,36 @@ static void acknowledged(struct handoff *handoff, struct step *step, uint32_t fr
   };
   step_send(step, step->self, &drop);
   COUNT(step->stats->hints_delivered);
+}
+
+static void acknowledged(struct handoff *handoff, struct step *step, uint32_t from, const struct message *message) {
+  uint32_t index = (uint32_t)(message->request & ((1u << INDEX_BITS) - 1u));
+  bool current = handoff->state == HANDOFF_SENDING && from == handoff->owner && index < HANDOFF_WINDOW &&
+                 message->request == delivery_number(handoff, index) && handoff->deliveries[index].key != NULL;
+  if (!current) {
+    COUNT(step->stats->messages_late);
+    return;
+  }
+  uint64_t credit = message->digest;
+  handoff->credit = credit > HANDOFF_WINDOW ? HANDOFF_WINDOW : (uint32_t)credit;
+  bool durable = (message->err == ERR_OK && (message->flags & MESSAGE_DURABLE) != 0) || PLANTED(early_drop);
+  bool refused = is_refusal(message->err);
+  if ((!durable && !refused) || handoff->credit == 0) {
+    handoff->credit = handoff->credit == 0 ? 1 : handoff->credit;
+    turn_end(handoff, step, true); /* the owner has too much in hand: what it did take is delivered again, without effect */
+    return;
+  }
+  struct delivery *delivery = &handoff->deliveries[index];
+  if (durable) {
+    hint_drop(handoff, step, delivery);
+  }
+  handoff->refused = handoff->refused || refused;
   blob_put(delivery->key);
   delivery->key = NULL;
   handoff->open -= 1;
   handoff->deadline_ns = step->now_ns + ANSWER_NS;
   if (handoff->open == 0 && handoff->end) {
-    turn_end(handoff, step, false);
+    turn_end(handoff, step, handoff->refused);
   } else if (handoff->open == 0) {
     scan_next(handoff, step);
   }
@@ -367,7 +389,7 @@ static void turn_begin(struct handoff *handoff, struct step *step) {
   for (uint32_t i = 0; i < handoff->tally_count; i++) {
     uint32_t at = (handoff->turn + 1 + i) % handoff->tally_count;
     const struct tally *tally = &handoff->tallies[at];
-    if (tally->count > 0 && tally->not_before_ns <= step->now_ns && step_is_up(step, tally->owner)) {
+    if (tally->count > 0 && tally->not_before_ns <= step->now_ns && step_is_up(step, tally->owner) && !PLANTED(hint_leak)) {
       handoff->turn = at;
       handoff->owner = tally->owner;
       scan_next(handoff, step);

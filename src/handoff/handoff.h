@@ -5,14 +5,16 @@
  *
  *   IDLE --an owner is up and has hints--> SCANNING --batch read--> SENDING --all acknowledged--> SCANNING ... --end--> IDLE
  *                                                                     |
- *                                                                     +-- refused, or silence: back off this owner, IDLE
+ *                                                                     +-- busy, or silence: back off this owner, IDLE
  *
  * A batch is bounded by count and bytes and by the credit that the owner sent with its last acknowledgement. A hint is deleted only
  * after its owner has acknowledged that it is durable there, and only if it is still the object that was delivered
- * (HINT_DROP): what was added to it meanwhile stays. Hints never expire.
+ * (HINT_DROP): what was added to it meanwhile stays. Hints never expire. One that the owner can not take (it would grow
+ * too large there, or is damaged) is kept and passed over, so that it does not hold up those behind it.
  *
- * INVARIANTS: at most one batch is under way; the count of an owner is that of the durable hints found at the start, plus those
- * that the replica told of since, less those dropped.
+ * INVARIANTS: at most one batch is under way; the count of an owner is never less than the hints that are durable. It
+ * may be more for a while (one that was made while they were being counted may be met twice); it is put right when a
+ * scan finds none.
  */
 #ifndef GRAMME_HANDOFF_HANDOFF_H
 #define GRAMME_HANDOFF_HANDOFF_H
@@ -22,8 +24,9 @@
 struct handoff;
 
 size_t handoff_size(void);
-/* `memory` has handoff_size() bytes, aligned to 64, zeroed. The first tick begins to count what is on disk. */
-struct handoff *handoff_init(void *memory);
+/* `memory` has handoff_size() bytes, aligned to 64, zeroed. The first tick begins to count what is on disk. `first` is
+ * where the numbers of batches begin: an answer to an earlier life of the node must not fit one of this. */
+struct handoff *handoff_init(void *memory, uint32_t first);
 
 /* Gives back every blob that is held: before the pool goes. */
 void handoff_deinit(struct handoff *handoff);

@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/plant.h"
 #include "member/state.h"
 
 void detector_init(struct detector *detector) {
@@ -97,7 +98,7 @@ void detector_heard(struct member *member, struct step *step, uint32_t node) {
     return;
   }
   peer->last_heard_ns = step->now_ns;
-  if (peer->connected && !peer->up) {
+  if (peer->connected && !peer->up && !PLANTED(never_up)) {
     set_up(&member->detector, peer, true);
   }
 }

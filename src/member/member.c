@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "base/heap.h"
+#include "base/plant.h"
 #include "member/state.h"
 
 size_t member_size(void) {
@@ -13,6 +14,9 @@ size_t member_size(void) {
 static void fold(struct member *member) {
   ring_fold(&member->ring, &member->records.history);
   ASSERT(member->ring.digest == history_digest(&member->records.history));
+  if (PLANTED(arrival_order) && member->ring.member_count > 0) {
+    member->ring.owners[0] = (uint16_t)(member->self % member->ring.member_count);
+  }
   member->is_member = ring_find(&member->ring, member->self) >= 0;
   detector_refold(member);
 }

@@ -65,15 +65,33 @@ static bool client_shows(const struct client *client) {
 
 /* -- slow readers --------------------------------------------------------------- */
 
+/* Without clients that are going already: one that goes must not take others with it. */
+static size_t server_held(const struct server *server) {
+  return server->streams.memory.bytes - server->streams.leaving_bytes;
+}
+
+static size_t server_most(const struct server *server) {
+  size_t two_clients = 2 * server->options.output_max_bytes;
+  return server->options.memory_max_bytes > two_clients ? server->options.memory_max_bytes : two_clients;
+}
+
+/* More than this unsent, and a client is not read: half of what it may have at most, and little while all clients
+ * together have much. */
+static size_t client_unread(const struct client *client) {
+  size_t half = client->server->options.output_max_bytes / 2;
+  bool scarce = server_held(client->server) > server_most(client->server) / 2;
+  return scarce && half > SERVER_SCARCE_BYTES ? SERVER_SCARCE_BYTES : half;
+}
+
 static void client_update_stalled(struct client *client) {
   size_t queued = stream_queued(&client->stream);
-  size_t limit = client->server->options.output_max_bytes;
-  if (!client->stalled && queued > limit / 2) {
+  size_t unread = client_unread(client);
+  if (!client->stalled && queued > unread) {
     client->stalled = true;
     client->stalled_sent = stream_sent(&client->stream);
     client_update_reading(client);
     stream_watch(&client->stream, client->server->options.stall_ms);
-  } else if (client->stalled && queued <= limit / 4) {
+  } else if (client->stalled && queued <= unread / 2) {
     client->stalled = false;
     stream_unwatch(&client->stream);
     client_update_reading(client);
@@ -81,14 +99,6 @@ static void client_update_stalled(struct client *client) {
       list_append(&client->server->resumed, &client->resumed);
     }
   }
-}
-
-static bool server_holds_too_much(const struct server *server) {
-  size_t two_clients = 2 * server->options.output_max_bytes;
-  size_t most = server->options.memory_max_bytes;
-  /* Without those that are going already: one that goes must not take others with it. */
-  size_t held = server->streams.memory.bytes - server->streams.leaving_bytes;
-  return held > (most > two_clients ? most : two_clients);
 }
 
 /* All clients' buffers together are too large: the one with the largest goes. */
@@ -113,13 +123,14 @@ static void server_evict(struct server *server) {
 static size_t client_on_data(struct stream *stream, struct bytes bytes) {
   struct client *client = client_of(stream);
   struct server *server = client->server;
+  client_update_stalled(client);
   if (!client_shows(client)) {
     return 0;
   }
   size_t used = server->handler.data(server->handler.context, client, bytes);
   if (bytes.size - used > server->options.input_max_bytes) {
     client_drop(client, &server->stats.closed_input);
-  } else if (server_holds_too_much(server)) {
+  } else if (server_held(server) > server_most(server)) {
     server_evict(server);
   }
   return used;
@@ -287,6 +298,7 @@ uint32_t server_run(struct server *server) {
   while (list_linked(&now)) {
     struct client *client = LIST_OWNER(now.next, struct client, resumed);
     list_remove(&client->resumed);
+    client_update_stalled(client);
     if (client_shows(client) && buffer_size(&client->stream.in) > 0) {
       stream_show(&client->stream);
       count += 1;
@@ -416,7 +428,7 @@ bool client_write(struct client *client, struct bytes bytes) {
     return false;
   }
   client_update_stalled(client);
-  if (server_holds_too_much(server)) {
+  if (server_held(server) > server_most(server)) {
     server_evict(server);
   }
   return !client->stream.closing;

@@ -4,9 +4,10 @@
  * iteration leaves in one write at its end (server_flush).
  *
  * Slow readers are bounded thrice. A client with more than half of its output limit unsent is not read, so that one
- * that reads while it sends is merely slowed down. If then nothing of it leaves for SERVER_STALL_MS, or its output
- * passes the limit all the same, or all clients' buffers together pass memory_max_bytes and its are the largest, it
- * is closed and counted.
+ * that reads while it sends is merely slowed down; while all clients' buffers together are more than half of
+ * memory_max_bytes, one with more than SERVER_SCARCE_BYTES unsent is not read either. If then nothing of it leaves for
+ * SERVER_STALL_MS, or its output passes the limit all the same, or all clients' buffers together pass
+ * memory_max_bytes and its are the largest, it is closed and counted.
  *
  * An idle client has no buffers: it costs struct client (below 1 KiB) and what the kernel keeps.
  *
@@ -23,6 +24,7 @@
 
 #define SERVER_STALL_MS 10000u               /* see above */
 #define SERVER_MEMORY_MAX_BYTES (256u << 20) /* memory_max_bytes where that is 0 */
+#define SERVER_SCARCE_BYTES (64u << 10)      /* see above */
 #define SERVER_INPUT_MAX_BYTES (64u << 20)   /* input_max_bytes where that is 0 */
 #define SERVER_WHY 256u
 

@@ -261,7 +261,11 @@ static void streams_on_timer(uv_timer_t *timer) {
   while (list_linked(&due)) {
     struct stream *stream = LIST_OWNER(due.next, struct stream, watched);
     list_remove(&stream->watched);
-    stream_end(stream, UV_ETIMEDOUT);
+    if (stream->finishing) {
+      stream_close(stream);
+    } else {
+      stream->handler->ended(stream, UV_ETIMEDOUT);
+    }
   }
   if (!list_linked(&group->watched)) {
     uv_timer_stop(timer);
@@ -328,7 +332,8 @@ void stream_close(struct stream *stream) {
   }
   stream->closing = true;
   stream->reading = false;
-  stream->leaving_bytes = stream->in.capacity + stream->out.capacity;
+  buffer_free(&stream->out, &stream->group->memory);
+  stream->leaving_bytes = stream->in.capacity;
   stream->leaving_bytes += stream->sending == NULL ? 0 : stream->sending->buffer.capacity;
   stream->group->leaving_bytes += stream->leaving_bytes;
   list_remove(&stream->dirty);

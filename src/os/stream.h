@@ -33,8 +33,8 @@ struct stream_handler {
   /* All unconsumed bytes; returns how many were consumed. The rest is shown again with what comes next, or by
    * stream_show. */
   size_t (*data)(struct stream *stream, struct bytes bytes);
-  /* UV_EOF, an error of reading or writing, UV_ENOMEM, or UV_ETIMEDOUT (stream_watch). It is not read any more; the
-   * owner closes it. */
+  /* UV_EOF, an error of reading or writing, or UV_ENOMEM: it is not read any more, and the owner closes it. Or
+   * UV_ETIMEDOUT (stream_watch): the owner closes it or lets it go on. */
   void (*ended)(struct stream *stream, int status);
   /* Bytes that the kernel had not taken at once have gone. May be NULL. */
   void (*drained)(struct stream *stream);
@@ -52,7 +52,7 @@ struct stream {
   struct buffer out;            /* gathering */
   struct stream_write *sending; /* what the kernel has not taken yet, or NULL */
   uint64_t handed_bytes;        /* to libuv, ever */
-  size_t leaving_bytes;         /* of its buffers, once it is closing */
+  size_t leaving_bytes;         /* of its buffers, what is freed only when the loop has closed it */
   uint64_t deadline_ms;         /* while watched */
   struct list dirty;            /* in group->dirty while it has bytes to write or to finish */
   struct list watched;
@@ -68,7 +68,7 @@ struct streams {
   uv_loop_t *loop;
   uint8_t *read_buffer;
   struct buffer_total memory; /* of all buffers */
-  size_t leaving_bytes;       /* of memory, what is freed as soon as the loop has closed its streams */
+  size_t leaving_bytes;       /* of memory, what streams that are closing still hold */
   struct list dirty;
   struct list watched;
   uv_timer_t timer; /* runs while anything is watched */

@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "base/map.h"
+#include "base/plant.h"
 #include "version/bucket.h"
 #include "version/context.h"
 #include "version/object.h"
@@ -48,7 +49,8 @@ struct slot {
   bool listed;          /* in that list */
   bool adds_owed;       /* the commit that made this hint failed: the next that succeeds makes it */
   enum err read_err;    /* KNOWN, not OK: the storage could not read it; whoever waits is told so */
-  uint64_t failed_sequence; /* of the last commit that failed while no later one has succeeded, 0: none. Then `object` has what the store has not */
+  uint64_t failed_sequence; /* of a commit that failed, while no later one has succeeded: the store has not all that
+                             * `object` has; 0: none */
 };
 
 struct replica {
@@ -306,7 +308,7 @@ static void stand_in_forgets(struct replica *replica, struct step *step) {
 static void commit_take(struct replica *replica, struct step *step, uint32_t index, struct blob *object) {
   struct operation *operation = &replica->operations[index];
   struct slot *slot = &replica->slots[operation->slot];
-  bool sync = (operation->flags & MESSAGE_NOSYNC) == 0;
+  bool sync = (operation->flags & MESSAGE_NOSYNC) == 0 && !PLANTED(unsynced);
   operation->removes = object == NULL;
   operation->adds = slot->space == SPACE_HINTS && slot->object == NULL;
   blob_put(slot->object);
@@ -336,8 +338,9 @@ static bool run_write(struct replica *replica, struct step *step, uint32_t index
   struct operation *operation = &replica->operations[index];
   struct slot *slot = &replica->slots[operation->slot];
   struct blob *merged = NULL;
+  bool replace = PLANTED(repair_drops) && (operation->flags & MESSAGE_QUIET) != 0;
   enum resolve resolve = key_props(step, slot).resolve;
-  enum err err = object_merge(step->scratch, step->pool, slot->object, object, object_blob, resolve,
+  enum err err = object_merge(step->scratch, step->pool, replace ? NULL : slot->object, object, object_blob, resolve,
                               step->version_stats, &merged);
   if (err != ERR_OK) {
     answer_error(replica, step, operation, err);
@@ -351,8 +354,8 @@ static bool run_write(struct replica *replica, struct step *step, uint32_t index
     answer_written(replica, step, operation, ERR_OK, true);
     return true;
   }
-  if ((operation->flags & MESSAGE_EARLY) != 0) {
-    answer_written(replica, step, operation, ERR_OK, false);
+  if ((operation->flags & MESSAGE_EARLY) != 0 || PLANTED(early_ack)) {
+    answer_written(replica, step, operation, ERR_OK, PLANTED(early_ack));
   }
   commit_take(replica, step, index, merged);
   return false;
@@ -374,6 +377,9 @@ static enum err stamp_object(struct replica *replica, struct step *step, const s
     enum err err = context_decode(context, binding, past, &coordinator);
     if (err != ERR_OK) {
       return err;
+    }
+    if (PLANTED(stale_sibling)) {
+      past_init(past);
     }
   }
   struct put put = {
@@ -398,6 +404,11 @@ static bool run_stamp(struct replica *replica, struct step *step, uint32_t index
   struct dot dot = {.actor = actor, .time = hlc_tick(step->hlc, step->wall_ms)};
   struct blob *stamped = NULL;
   enum err err = stamp_object(replica, step, slot, operation, value, context, dot, &stamped);
+  if (PLANTED(room_made) && err == ERR_SIBLINGS) {
+    answer_error(replica, step, operation, err);
+    operation->flags |= MESSAGE_BLIND;
+    err = stamp_object(replica, step, slot, operation, value, context, dot, &stamped);
+  }
   if (err != ERR_OK) {
     answer_error(replica, step, operation, err);
     return true;
@@ -471,7 +482,8 @@ static void left_push(struct replica *replica, uint32_t index) {
   replica->left_tail = index;
 }
 
-/* Runs up to `budget` waiting operations of a known slot (or refuses them, when it could not be read); returns how many. */
+/* Runs up to `budget` waiting operations of a known slot (or refuses them, when it could not be read); returns how
+ * many. */
 static uint32_t slot_run(struct replica *replica, struct step *step, uint32_t index, uint32_t budget) {
   struct slot *slot = &replica->slots[index];
   uint32_t ran = 0;
@@ -621,6 +633,7 @@ static void tell_hints(struct step *step, const struct slot *slot, const struct 
 
 static void commit_failed(struct replica *replica, struct step *step, const struct operation *operation, enum err err) {
   COUNT(step->stats->store_errors);
+  ASSERT(!PLANTED(assertion));
   /* Our own dot may be known to others and is not in our store: this incarnation must not claim it. */
   if (operation->type == MESSAGE_STAMP) {
     stand_in_forgets(replica, step);

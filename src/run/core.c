@@ -164,7 +164,10 @@ bool node_core_start(struct node *node, const struct store_engine *engine, const
   struct memory_of_store memory = {0};
   struct store *store = NULL;
   uint64_t hlc_floor = 0;
-  if (!core_allocate(node, why) || engine->open(node->options->dir, store_options, &store, why) != ERR_OK) {
+  /* The few bytes that a start writes may come out of the reserve: reads are to be served whatever the disk is like. */
+  struct store_options start_options = *store_options;
+  start_options.disk_reserve_bytes = 0;
+  if (!core_allocate(node, why) || engine->open(node->options->dir, &start_options, &store, why) != ERR_OK) {
     return false;
   }
   bool started = meta_read(engine, store, META_HISTORY, &memory.history, why) &&

@@ -98,9 +98,10 @@ static void reply_release(struct reply *reply) {
 uint32_t node_deliver(struct node *node) {
   uint64_t until = node->submitted; /* what is submitted meanwhile is answered in the next round */
   uint32_t count = 0;
-  while (buffer_size(&node->replies) > 0 && node->replied < until) {
+  while (buffer_size(&node->replies) > 0 && node->replied < until && node->delivered_bytes < NODE_DELIVER_BYTES) {
     reply_take(node);
     node->replied += 1;
+    node->delivered_bytes += node->reply->object == NULL ? 0 : node->reply->object->size;
     count += 1;
     front_reply(node->front, node->reply);
     reply_release(node->reply);

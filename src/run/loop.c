@@ -239,6 +239,7 @@ static void node_arm(struct node *node, bool work_left) {
 static void node_turn(uv_prepare_t *prepare) {
   struct node *node = prepare->data;
   uint32_t work = 1;
+  node->delivered_bytes = 0;
   node->clock_fresh = false; /* timers and the end of a long poll want a new reading */
   node->iterations += 1;
   /* 1. Whatever leads to more work in this very iteration. */

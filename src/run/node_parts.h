@@ -27,6 +27,7 @@
 
 #define META_INCARNATION "incarnation" /* u64: the one of the last start */
 #define NODE_ROUNDS_MAX 16u            /* of one turn; what is left then is done in the next, which does not sleep */
+#define NODE_DELIVER_BYTES (8u << 20) /* the same for what clients are handed in one turn: others wait meanwhile */
 #define NODE_STOP_MS 2000u             /* how long requests in hand may take at a stop */
 #define NODE_DRAIN_MS 10000u           /* how long the disk and the last bytes to clients may take after that */
 #define NODE_READY_MS 500u             /* how long the line "ready" waits for this node to be a member */
@@ -71,6 +72,7 @@ struct node {
   uint8_t reply_context[CONTEXT_MAX_BYTES];
   uint64_t submitted;
   uint64_t replied;
+  size_t delivered_bytes; /* in this turn */
 
   /* The loop. */
   uv_prepare_t prepare;

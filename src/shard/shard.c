@@ -62,7 +62,7 @@ struct shard *shard_init(void *memory, const struct shard_config *config) {
   shard->member = member_init(carve(&rest, member_size()), config);
   shard->replica = replica_init(carve(&rest, replica_size()), config->actor, stand_in, hash_seed);
   shard->coord = coord_init(carve(&rest, coord_size()), (uint32_t)prng_u64(&shard->prng));
-  shard->handoff = handoff_init(carve(&rest, handoff_size()));
+  shard->handoff = handoff_init(carve(&rest, handoff_size()), (uint32_t)prng_u64(&shard->prng));
   shard->scratch = carve(&rest, version_scratch_size());
   ASSERT((size_t)(rest - (uint8_t *)memory) == shard_size());
   return shard;

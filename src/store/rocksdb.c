@@ -29,6 +29,7 @@
 #include <sys/resource.h>
 #include <sys/statvfs.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 #include "store/store.h"
@@ -43,6 +44,7 @@
 #define FREE_REFRESH_BYTES (1u << 20) /* bytes written after which free space is looked at again */
 #define REOPEN_SPARE_BYTES \
   (4u << 20)            /* free space wanted beyond what is to be flushed before a full database is opened again */
+#define NOWHERE "/dev/null/none" /* a directory that can not be made */
 #define STALL_TRIES 10u /* a stalled write is tried again so often ... */
 #define STALL_PAUSE_NS \
   10000000 /* ... after 10 ms each: short stalls are waited out on the worker, long ones answer BUSY */
@@ -127,11 +129,12 @@ static enum err error_explain_open(const char *path, const char *error, char *wh
     remedy = "free some space on its disk and start again";
   } else if (contains(error, "Permission denied") || contains(error, "Read-only file system")) {
     remedy = "let this user write there, or choose another --dir";
-  } else if (contains(error, "No such file or directory") || contains(error, "Not a directory")) {
+  } else if ((contains(error, "No such file or directory") && access(path, F_OK) != 0) ||
+             contains(error, "Not a directory")) {
     remedy = "create the data directory, or choose another --dir";
-  } else if (strncmp(error, "Corruption", 10) == 0) {
+  } else if (strncmp(error, "Corruption", 10) == 0 || contains(error, "No such file or directory")) {
     err = ERR_CORRUPT;
-    remedy = "restore it from a copy, or repair it with `ldb repair`; its LOG says more";
+    remedy = "restore it from a copy, or repair it with `ldb repair`";
   } else if (strncmp(error, "Not implemented", 15) == 0 || contains(error, "nknown format") ||
              strncmp(error, "Invalid argument", 16) == 0) {
     err = ERR_FORMAT;
@@ -173,9 +176,9 @@ static rocksdb_options_t *options_make(const struct store_options *options) {
   rocksdb_options_set_bytes_per_sync(made, 1u << 20);
   /* Rarely written families must not keep old logs alive for ever. */
   rocksdb_options_set_max_total_wal_size(made, WRITE_BUFFERS_MAX * options->write_buffer_bytes);
-  rocksdb_options_set_info_log_level(made, 2); /* warnings */
-  rocksdb_options_set_max_log_file_size(made, 4u << 20);
-  rocksdb_options_set_keep_log_file_num(made, 4);
+  /* No LOG file: RocksDB asserts, in the build that Debian ships, that nobody writes to a file after a write to it
+   * failed, and breaks that rule itself with its LOG. On a full disk the process would abort. */
+  rocksdb_options_set_db_log_dir(made, NOWHERE);
   rocksdb_options_set_stats_dump_period_sec(made, 0);
   return made;
 }

@@ -212,7 +212,7 @@ class Start(unittest.TestCase):
             with self.subTest(content):
                 with open(current, "wb") as file:
                     file.write(content)
-                print(self.refused("/data/rocksdb.*: "))
+                self.refused("/data/rocksdb can not be opened: restore it from a copy, or repair it with `ldb repair`")
         with open(current, "wb") as file:
             file.write(good)
         self.starts()

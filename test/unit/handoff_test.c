@@ -1,0 +1,268 @@
+/* The keeper of hints by itself: what it counts, what it gives away, and to whom it listens. */
+#include "support/core_step.h"
+
+#include "handoff/handoff.h"
+
+#define OWNER 2u
+#define HINTS_MAX 4u
+
+static struct handoff *handoff;
+static struct scan_entry entries[HINTS_MAX]; /* the store's hints */
+static uint32_t entry_count;
+
+static struct handoff *fresh(uint32_t first) {
+  void *memory = aligned_alloc(64, handoff_size());
+  assert_non_null(memory);
+  return handoff_init(memory, first);
+}
+
+static void begin(void) {
+  core_begin(3);
+  handoff = fresh(1000);
+  entry_count = 0;
+}
+
+static void end(void) {
+  handoff_deinit(handoff);
+  for (uint32_t i = 0; i < entry_count; i++) {
+    blob_put(entries[i].key);
+    blob_put(entries[i].value);
+  }
+  core_end();
+  free(handoff);
+}
+
+/* A hint for OWNER, in the store from now on. */
+static const struct scan_entry *add_hint(const char *user_key) {
+  assert_true(entry_count < HINTS_MAX);
+  struct bytes text = text_bytes(user_key);
+  struct blob *hint_key = blob_new(&core.pool, 4 + POSITION_BYTES + text.size);
+  assert_non_null(hint_key);
+  memset(hint_key->data, 0, hint_key->size);
+  hint_key->data[3] = OWNER;
+  memcpy(hint_key->data + 4 + POSITION_BYTES, text.data, text.size);
+  entries[entry_count] = (struct scan_entry){.key = hint_key, .value = object_of(NULL, SELF, "v")};
+  entry_count += 1;
+  return &entries[entry_count - 1];
+}
+
+static void tick(void) {
+  core.now_ns = handoff_deadline(handoff) > core.now_ns ? handoff_deadline(handoff) : core.now_ns;
+  struct step step = core_step();
+  handoff_tick(handoff, &step);
+}
+
+/* The answer to the scan that is under way: the first `count` hints. */
+static void scanned(uint32_t count, bool is_end) {
+  struct event event = {.kind = EVENT_SCAN_DONE, .scan = {.entries = entries, .count = count, .end = is_end}};
+  struct step step = core_step();
+  handoff_scan_done(handoff, &step, &event);
+}
+
+static void tell(enum message_type type, const struct scan_entry *entry) {
+  struct message message = {.type = type,
+                            .owner = OWNER,
+                            .key = blob_bytes(entry->key),
+                            .object = type == MESSAGE_HINT_KEPT ? blob_bytes(entry->value) : BYTES_NONE};
+  struct step step = core_step();
+  handoff_message(handoff, &step, SELF, &message);
+}
+
+static void acknowledge(uint64_t request, enum err err) {
+  struct message message = {.type = MESSAGE_WRITE_ACK,
+                            .flags = err == ERR_OK ? MESSAGE_DURABLE : 0,
+                            .request = request,
+                            .err = err,
+                            .digest = 100};
+  struct step step = core_step();
+  handoff_message(handoff, &step, OWNER, &message);
+}
+
+static uint64_t hint_count(void) {
+  uint64_t count = 0;
+  uint64_t oldest = 0;
+  handoff_totals(handoff, &count, &oldest);
+  return count;
+}
+
+static uint64_t sent(uint32_t nth) {
+  const struct effect *effect = core_effect(EFFECT_SEND, nth);
+  assert_int_equal(effect->send.to, OWNER);
+  assert_int_equal(effect->send.message.type, MESSAGE_WRITE);
+  return effect->send.message.request;
+}
+
+static uint32_t take_drops(void) {
+  uint32_t count = 0;
+  struct message message;
+  while (core_local(&message)) {
+    assert_int_equal(message.type, MESSAGE_HINT_DROP);
+    count += 1;
+  }
+  return count;
+}
+
+/* Counts what is on disk, and delivers it as far as the batch's WRITEs. */
+static void deliver(void) {
+  tick();
+  scanned(entry_count, true);
+  tick();
+  scanned(entry_count, true);
+  assert_int_equal(core_count(EFFECT_SEND), entry_count);
+}
+
+static void what_is_on_disk_is_counted_delivered_and_deleted(void **state) {
+  (void)state;
+  begin();
+  const struct scan_entry *a = add_hint("a");
+  const struct scan_entry *b = add_hint("b");
+  deliver();
+  assert_int_equal(hint_count(), 2);
+  uint64_t first = sent(0);
+  uint64_t second = sent(1);
+  acknowledge(second, ERR_OK);
+  assert_int_equal(take_drops(), 1);
+  acknowledge(second, ERR_OK);
+  assert_int_equal(take_drops(), 0);
+  acknowledge(first, ERR_OK);
+  assert_int_equal(take_drops(), 1);
+  tell(MESSAGE_HINT_DROPPED, a);
+  tell(MESSAGE_HINT_DROPPED, b);
+  assert_int_equal(hint_count(), 0);
+  end();
+}
+
+static void a_hint_made_while_those_on_disk_are_counted_is_delivered_though_the_scan_missed_it(void **state) {
+  (void)state;
+  begin();
+  tick(); /* the scan looks at the store as it is now */
+  tell(MESSAGE_HINT_KEPT, add_hint("a"));
+  scanned(0, true);
+  assert_int_equal(hint_count(), 1);
+  tick();
+  assert_int_equal(core_count(EFFECT_SCAN), 1);
+  scanned(1, true);
+  acknowledge(sent(0), ERR_OK);
+  assert_int_equal(take_drops(), 1);
+  end();
+}
+
+static void a_hint_that_was_counted_twice_is_taken_off_when_a_scan_finds_none(void **state) {
+  (void)state;
+  begin();
+  tick();
+  const struct scan_entry *a = add_hint("a");
+  tell(MESSAGE_HINT_KEPT, a);
+  scanned(1, true);
+  assert_int_equal(hint_count(), 2);
+  tick();
+  scanned(1, true);
+  acknowledge(sent(0), ERR_OK);
+  assert_int_equal(take_drops(), 1);
+  tell(MESSAGE_HINT_DROPPED, a);
+  assert_int_equal(hint_count(), 1);
+  tick();
+  scanned(0, true);
+  assert_int_equal(hint_count(), 0);
+  end();
+}
+
+static void a_hint_that_its_owner_can_not_take_does_not_hold_up_the_others(void **state) {
+  (void)state;
+  begin();
+  (void)add_hint("a");
+  (void)add_hint("b");
+  (void)add_hint("c");
+  deliver();
+  uint64_t requests[3] = {sent(0), sent(1), sent(2)};
+  acknowledge(requests[0], ERR_SIBLINGS);
+  assert_int_equal(take_drops(), 0);
+  acknowledge(requests[1], ERR_OK);
+  acknowledge(requests[2], ERR_OK);
+  assert_int_equal(take_drops(), 2);
+  /* It is kept, and tried again, but not at once. */
+  uint64_t before_ns = core.now_ns;
+  while (core_count(EFFECT_SCAN) == 0) {
+    tick();
+  }
+  assert_true(core.now_ns - before_ns >= 500 * MS);
+  scanned(0, true);
+  end();
+}
+
+static void a_busy_owner_is_left_alone_for_a_while(void **state) {
+  (void)state;
+  begin();
+  (void)add_hint("a");
+  (void)add_hint("b");
+  deliver();
+  uint64_t second = sent(1);
+  acknowledge(sent(0), ERR_BUSY);
+  acknowledge(second, ERR_OK);
+  assert_int_equal(take_drops(), 0);
+  uint64_t before_ns = core.now_ns;
+  while (core_count(EFFECT_SCAN) == 0) {
+    tick();
+  }
+  assert_true(core.now_ns - before_ns >= 500 * MS);
+  scanned(0, true);
+  end();
+}
+
+static void an_answer_to_an_earlier_life_of_the_node_deletes_nothing(void **state) {
+  (void)state;
+  begin();
+  (void)add_hint("a");
+  deliver();
+  uint64_t earlier = sent(0);
+  handoff_deinit(handoff);
+  free(handoff);
+  handoff = fresh(2000);
+  deliver();
+  assert_int_not_equal(sent(0), earlier);
+  acknowledge(earlier, ERR_OK);
+  assert_int_equal(take_drops(), 0);
+  end();
+}
+
+static void without_memory_the_count_goes_on_where_it_was(void **state) {
+  (void)state;
+  begin();
+  (void)add_hint("a");
+  (void)add_hint("b");
+  tick();
+  effects_reset(&core.effects);
+  struct blob *all[2048];
+  uint32_t count = 0;
+  for (size_t size = POOL_BYTES; size > 0; size /= 2) {
+    struct blob *blob = blob_new(&core.pool, size);
+    while (blob != NULL) {
+      assert_true(count < 2048);
+      all[count] = blob;
+      count += 1;
+      blob = blob_new(&core.pool, size);
+    }
+  }
+  scanned(1, false); /* there is more, and no room for the key behind this one */
+  assert_int_equal(core_count(EFFECT_SCAN), 1);
+  while (count > 0) {
+    count -= 1;
+    blob_put(all[count]);
+  }
+  scanned(2, true);
+  assert_true(hint_count() >= 2);
+  end();
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(what_is_on_disk_is_counted_delivered_and_deleted),
+      cmocka_unit_test(a_hint_made_while_those_on_disk_are_counted_is_delivered_though_the_scan_missed_it),
+      cmocka_unit_test(a_hint_that_was_counted_twice_is_taken_off_when_a_scan_finds_none),
+      cmocka_unit_test(a_hint_that_its_owner_can_not_take_does_not_hold_up_the_others),
+      cmocka_unit_test(a_busy_owner_is_left_alone_for_a_while),
+      cmocka_unit_test(an_answer_to_an_earlier_life_of_the_node_deletes_nothing),
+      cmocka_unit_test(without_memory_the_count_goes_on_where_it_was),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

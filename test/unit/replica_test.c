@@ -1,0 +1,327 @@
+/* What a node does with reads and writes of one key: who is answered, when a write counts as durable, who stamps. */
+#include "support/core_step.h"
+
+#include "replica/replica.h"
+
+#define OTHER 2u
+#define STAND_IN_EPOCH 77u
+#define INCARNATION 11u
+
+static struct replica *replica;
+
+static void begin(void) {
+  core_begin(3);
+  void *memory = aligned_alloc(64, replica_size());
+  assert_non_null(memory);
+  struct actor actor = {.incarnation = INCARNATION, .node = SELF};
+  replica = replica_init(memory, actor, STAND_IN_EPOCH, 3);
+}
+
+static void end(void) {
+  assert_true(replica_is_idle(replica));
+  core_end();
+  free(replica);
+}
+
+static void say(uint32_t from, const struct message *message) {
+  struct step step = core_step();
+  replica_message(replica, &step, from, message);
+}
+
+static void write_object(struct blob *key, struct blob *object, uint64_t request, uint8_t flags) {
+  say(OTHER, &(struct message){.type = MESSAGE_WRITE,
+                               .flags = flags,
+                               .request = request,
+                               .key = blob_bytes(key),
+                               .key_blob = key,
+                               .object = blob_bytes(object),
+                               .object_blob = object});
+}
+
+static uint64_t token_of_read(void) {
+  return core_effect(EFFECT_READ, 0)->read.token;
+}
+
+static uint64_t token_of_commit(uint32_t nth) {
+  return core_effect(EFFECT_COMMIT, nth)->commit.token;
+}
+
+static void read_done(uint64_t token, enum err err, struct blob *value) {
+  struct step step = core_step();
+  replica_read_done(replica, &step, token, err, value);
+}
+
+static void commit_done(uint64_t token, enum err err) {
+  struct step step = core_step();
+  replica_commit_done(replica, &step, token, err);
+}
+
+static void tick(void) {
+  struct step step = core_step();
+  replica_tick(replica, &step);
+}
+
+/* Writes the same object `count` times while the key is being read, lets it be read as absent, and keeps the tokens of the commits
+ * that follow. */
+static void write_while_reading(struct blob *key, struct blob *object, uint32_t count, uint64_t tokens[OPS_PER_STEP_MAX]) {
+  write_object(key, object, 1, 0);
+  uint64_t read = token_of_read();
+  for (uint32_t i = 1; i < count; i++) {
+    write_object(key, object, 1 + i, 0);
+    assert_int_equal(core.effects.count, 0);
+  }
+  read_done(read, ERR_OK, NULL);
+  assert_int_equal(core_count(EFFECT_COMMIT), OPS_PER_STEP_MAX);
+  for (uint32_t i = 0; i < OPS_PER_STEP_MAX; i++) {
+    tokens[i] = token_of_commit(i);
+  }
+}
+
+/* -- answers ------------------------------------------------------------------------------ */
+
+static void all_who_wait_for_a_key_that_can_not_be_read_are_told_some_in_each_step(void **state) {
+  (void)state;
+  enum { WAITING = 5000 };
+  begin();
+  struct blob *key = store_key("k");
+  uint64_t token = 0;
+  for (uint32_t i = 0; i < WAITING; i++) {
+    say(i % 2 == 0 ? SELF : OTHER,
+        &(struct message){.type = MESSAGE_READ, .request = i, .key = blob_bytes(key), .key_blob = key});
+    token = i == 0 ? token_of_read() : token;
+  }
+  uint32_t answered = 0;
+  uint32_t steps = 0;
+  for (read_done(token, ERR_NOMEM, NULL); core.effects.count + core.local.count > 0; tick()) {
+    struct message message;
+    assert_true(core.effects.count + core.local.count <= OPS_PER_STEP_MAX);
+    answered += core_count(EFFECT_SEND);
+    assert_true(core_count(EFFECT_SEND) == 0 || core_sent(OTHER, MESSAGE_READ_REPLY)->err == ERR_NOMEM);
+    while (core_local(&message)) {
+      assert_int_equal(message.type, MESSAGE_READ_REPLY);
+      assert_int_equal(message.err, ERR_NOMEM);
+      answered += 1;
+    }
+    steps += 1;
+  }
+  assert_int_equal(answered, WAITING);
+  assert_int_equal(steps, (WAITING + OPS_PER_STEP_MAX - 1) / OPS_PER_STEP_MAX);
+  assert_false(replica_wants_tick(replica));
+  blob_put(key);
+  end();
+}
+
+static void who_comes_while_others_are_being_refused_is_refused_too(void **state) {
+  (void)state;
+  begin();
+  struct blob *key = store_key("k");
+  uint64_t token = 0;
+  for (uint32_t i = 0; i < OPS_PER_STEP_MAX + 1; i++) {
+    say(OTHER, &(struct message){.type = MESSAGE_READ, .request = i, .key = blob_bytes(key), .key_blob = key});
+    token = i == 0 ? token_of_read() : token;
+  }
+  read_done(token, ERR_CORRUPT, NULL);
+  assert_true(replica_wants_tick(replica));
+  say(OTHER, &(struct message){.type = MESSAGE_READ, .request = 999, .key = blob_bytes(key), .key_blob = key});
+  assert_int_equal(core.effects.count, 0);
+  tick();
+  assert_int_equal(core_count(EFFECT_SEND), 2);
+  assert_int_equal(core_effect(EFFECT_SEND, 1)->send.message.request, 999);
+  assert_int_equal(core_effect(EFFECT_SEND, 1)->send.message.err, ERR_CORRUPT);
+  /* The next one has it read anew. */
+  say(OTHER, &(struct message){.type = MESSAGE_READ, .request = 1000, .key = blob_bytes(key), .key_blob = key});
+  read_done(token_of_read(), ERR_OK, NULL);
+  assert_int_equal(core_sent(OTHER, MESSAGE_READ_REPLY)->err, ERR_OK);
+  blob_put(key);
+  end();
+}
+
+static void a_damaged_write_is_answered_so_that_nobody_waits_for_it(void **state) {
+  (void)state;
+  begin();
+  struct blob *key = store_key("k");
+  struct blob *damaged = blob_copy(&core.pool, text_bytes("\001 no object"));
+  write_object(key, damaged, 5, 0);
+  const struct message *ack = core_sent(OTHER, MESSAGE_WRITE_ACK);
+  assert_non_null(ack);
+  assert_int_equal(ack->err, ERR_CORRUPT);
+  assert_int_equal(ack->request, 5);
+  assert_int_equal(core.stats.messages_bad, 1);
+  assert_int_equal(core_count(EFFECT_READ), 0);
+  write_object(key, damaged, 6, MESSAGE_QUIET);
+  assert_int_equal(core.effects.count, 0);
+  blob_put(damaged);
+  blob_put(key);
+  end();
+}
+
+/* -- durable ---------------------------------------------------------------------------------- */
+
+static void a_write_is_acknowledged_when_its_commit_is_done_and_not_before(void **state) {
+  (void)state;
+  begin();
+  struct blob *key = store_key("k");
+  struct blob *object = object_of(NULL, OTHER, "v");
+  write_object(key, object, 1, 0);
+  read_done(token_of_read(), ERR_OK, NULL);
+  assert_null(core_sent(OTHER, MESSAGE_WRITE_ACK));
+  assert_true(core_effect(EFFECT_COMMIT, 0)->commit.sync);
+  commit_done(token_of_commit(0), ERR_OK);
+  assert_int_equal(core_sent(OTHER, MESSAGE_WRITE_ACK)->flags, MESSAGE_DURABLE);
+  /* The same once more: the store has it. */
+  write_object(key, object, 2, 0);
+  read_done(token_of_read(), ERR_OK, object);
+  assert_int_equal(core_sent(OTHER, MESSAGE_WRITE_ACK)->flags, MESSAGE_DURABLE);
+  assert_int_equal(core_count(EFFECT_COMMIT), 0);
+  blob_put(object);
+  blob_put(key);
+  end();
+}
+
+static void what_commits_that_failed_left_in_memory_does_not_count_as_stored(void **state) {
+  (void)state;
+  begin();
+  uint64_t tokens[OPS_PER_STEP_MAX];
+  struct blob *key = store_key("k");
+  struct blob *object = object_of(NULL, OTHER, "v");
+  write_while_reading(key, object, OPS_PER_STEP_MAX + 1, tokens);
+  for (uint32_t i = 0; i < OPS_PER_STEP_MAX; i++) {
+    commit_done(tokens[i], ERR_NOSPACE);
+    assert_int_equal(core_sent(OTHER, MESSAGE_WRITE_ACK)->err, ERR_NOSPACE);
+  }
+  /* The last one has waited for the tick. All that it brings is in memory by then, and none of it in the store. */
+  tick();
+  assert_null(core_sent(OTHER, MESSAGE_WRITE_ACK));
+  uint64_t token = token_of_commit(0);
+  commit_done(token, ERR_OK);
+  assert_int_equal(core_sent(OTHER, MESSAGE_WRITE_ACK)->flags, MESSAGE_DURABLE);
+  blob_put(object);
+  blob_put(key);
+  end();
+}
+
+static void a_later_commit_makes_up_for_one_that_failed(void **state) {
+  (void)state;
+  begin();
+  uint64_t tokens[OPS_PER_STEP_MAX];
+  struct blob *key = store_key("k");
+  struct blob *object = object_of(NULL, OTHER, "v");
+  write_while_reading(key, object, OPS_PER_STEP_MAX + 1, tokens);
+  for (uint32_t i = 0; i < OPS_PER_STEP_MAX; i++) {
+    commit_done(tokens[i], i % 2 == 0 ? ERR_NOSPACE : ERR_OK);
+  }
+  tick();
+  assert_int_equal(core_count(EFFECT_COMMIT), 0);
+  assert_int_equal(core_sent(OTHER, MESSAGE_WRITE_ACK)->flags, MESSAGE_DURABLE);
+  blob_put(object);
+  blob_put(key);
+  end();
+}
+
+static void a_write_that_must_be_synced_is_committed_though_an_unsynced_one_brought_the_same(void **state) {
+  (void)state;
+  begin();
+  struct blob *key = store_key("k");
+  struct blob *object = object_of(NULL, OTHER, "v");
+  write_object(key, object, 1, MESSAGE_NOSYNC);
+  read_done(token_of_read(), ERR_OK, NULL);
+  assert_false(core_effect(EFFECT_COMMIT, 0)->commit.sync);
+  commit_done(token_of_commit(0), ERR_OK);
+  write_object(key, object, 2, 0);
+  read_done(token_of_read(), ERR_OK, object);
+  assert_null(core_sent(OTHER, MESSAGE_WRITE_ACK));
+  assert_true(core_effect(EFFECT_COMMIT, 0)->commit.sync);
+  commit_done(token_of_commit(0), ERR_OK);
+  assert_int_equal(core_sent(OTHER, MESSAGE_WRITE_ACK)->flags, MESSAGE_DURABLE);
+  write_object(key, object, 3, 0);
+  read_done(token_of_read(), ERR_OK, object);
+  assert_int_equal(core_sent(OTHER, MESSAGE_WRITE_ACK)->request, 3);
+  blob_put(object);
+  blob_put(key);
+  end();
+}
+
+/* -- who stamps ---------------------------------------------------------------------------------- */
+
+/* Stamps, and says with which incarnation; `token` is that of the commit. */
+static uint64_t stamp(struct blob *key, uint32_t owner, struct blob *stored, uint64_t *token) {
+  struct message answer = {0};
+  say(SELF, &(struct message){.type = MESSAGE_STAMP,
+                              .flags = MESSAGE_BLIND,
+                              .owner = owner,
+                              .request = 9,
+                              .key = blob_bytes(key),
+                              .key_blob = key,
+                              .object = text_bytes("v")});
+  read_done(token_of_read(), ERR_OK, stored);
+  assert_true(core_local(&answer));
+  assert_int_equal(answer.type, MESSAGE_STAMPED);
+  assert_int_equal(answer.err, ERR_OK);
+  *token = token_of_commit(0);
+  return answer.stamp_incarnation;
+}
+
+static void a_stamp_whose_commit_fails_takes_the_incarnation_with_it(void **state) {
+  (void)state;
+  begin();
+  uint64_t token = 0;
+  struct blob *key = store_key("k");
+  assert_int_equal(stamp(key, 0, NULL, &token), INCARNATION);
+  commit_done(token, ERR_OK);
+  core_drop_local();
+  assert_int_equal(stamp(key, 0, NULL, &token), INCARNATION);
+  commit_done(token, ERR_NOSPACE);
+  core_drop_local();
+  uint64_t next = stamp(key, 0, NULL, &token);
+  assert_int_not_equal(next, INCARNATION);
+  assert_int_equal(next, replica_actor(replica).incarnation);
+  commit_done(token, ERR_OK);
+  core_drop_local();
+  blob_put(key);
+  end();
+}
+
+static void a_stand_in_stamps_anew_after_a_hint_is_given_away(void **state) {
+  (void)state;
+  begin();
+  uint64_t token = 0;
+  struct blob *key = store_key("k");
+  uint64_t first = stamp(key, 3, NULL, &token);
+  struct blob *hint = blob_get(core_effect(EFFECT_COMMIT, 0)->commit.value);
+  commit_done(token, ERR_OK);
+  core_drop_local();
+  assert_int_equal(stamp(key, 3, hint, &token), first);
+  commit_done(token, ERR_OK);
+  core_drop_local();
+  say(SELF, &(struct message){.type = MESSAGE_HINT_DROP,
+                              .owner = 3,
+                              .digest = object_digest(blob_bytes(hint)),
+                              .key = blob_bytes(key),
+                              .key_blob = key});
+  read_done(token_of_read(), ERR_OK, hint);
+  assert_null(core_effect(EFFECT_COMMIT, 0)->commit.value);
+  commit_done(token_of_commit(0), ERR_OK);
+  core_drop_local();
+  assert_int_not_equal(stamp(key, 3, NULL, &token), first);
+  commit_done(token, ERR_OK);
+  assert_int_equal(replica_actor(replica).incarnation, INCARNATION);
+  core_drop_local();
+  blob_put(hint);
+  blob_put(key);
+  end();
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(all_who_wait_for_a_key_that_can_not_be_read_are_told_some_in_each_step),
+      cmocka_unit_test(who_comes_while_others_are_being_refused_is_refused_too),
+      cmocka_unit_test(a_damaged_write_is_answered_so_that_nobody_waits_for_it),
+      cmocka_unit_test(a_write_is_acknowledged_when_its_commit_is_done_and_not_before),
+      cmocka_unit_test(what_commits_that_failed_left_in_memory_does_not_count_as_stored),
+      cmocka_unit_test(a_later_commit_makes_up_for_one_that_failed),
+      cmocka_unit_test(a_write_that_must_be_synced_is_committed_though_an_unsynced_one_brought_the_same),
+      cmocka_unit_test(a_stamp_whose_commit_fails_takes_the_incarnation_with_it),
+      cmocka_unit_test(a_stand_in_stamps_anew_after_a_hint_is_given_away),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
