@@ -1,5 +1,5 @@
-/* What is claimed of Gramme, and how often each claim was looked at and did not hold. One checker is one file of check/,
- * with its claim in words at its head. A checker that had nothing to look at in a run says so by its count. */
+/* What is claimed of Gramme, and how often each claim was looked at and did not hold. One checker is one file of
+ * check/, with its claim in words at its head. A checker that had nothing to look at in a run says so by its count. */
 #ifndef GRAMME_SIM_CHECK_H
 #define GRAMME_SIM_CHECK_H
 
@@ -12,17 +12,17 @@ struct reply;
 struct message;
 struct siblings;
 
-#define CHECK_TABLE(X)                                                          \
-  X(acked, "nothing acknowledged is lost")                                      \
-  X(refused, "a refused write destroys nothing")                                \
-  X(quorum, "what was acknowledged had its copies")                             \
-  X(once, "each request is answered once, each put is one version")             \
-  X(causal, "siblings if and only if concurrent; no false overwrite")           \
-  X(converge, "after healing all replicas are equal bytes")                     \
-  X(hints, "hints reach their owner before they go, and have an effect once")   \
-  X(ring, "all nodes agree on members, ring and buckets")                       \
-  X(bounds, "tables and memory are empty when nothing is under way")            \
-  X(live, "after healing all requests are answered")                            \
+#define CHECK_TABLE(X)                                                        \
+  X(acked, "nothing acknowledged is lost")                                    \
+  X(refused, "a refused write destroys nothing")                              \
+  X(quorum, "what was acknowledged had its copies")                           \
+  X(once, "each request is answered once, each put is one version")           \
+  X(causal, "siblings if and only if concurrent; no false overwrite")         \
+  X(converge, "after healing all replicas are equal bytes")                   \
+  X(hints, "hints reach their owner before they go, and have an effect once") \
+  X(ring, "all nodes agree on members, ring and buckets")                     \
+  X(bounds, "tables and memory are empty when nothing is under way")          \
+  X(live, "after healing all requests are answered")                          \
   X(assert, "no assertion of the core fails")
 
 enum check {

@@ -36,8 +36,8 @@ struct request {
 struct client {
   uint64_t token; /* of the request that it waits for, 0 none */
   uint32_t home;
-  bool has_read;   /* `now` is of its last get and has not been used */
-  uint32_t again;  /* times that it still tries what has failed */
+  bool has_read;  /* `now` is of its last get and has not been used */
+  uint32_t again; /* times that it still tries what has failed */
   struct knowledge now;
   struct knowledge before[MEMORY];
   uint32_t turn;
@@ -203,7 +203,8 @@ static void note_quorums(struct clients *clients, uint32_t number, const struct 
 static void fill_value(struct clients *clients, uint32_t number, bool tombstone, struct command *command) {
   const struct plan *plan = &clients->run->plan;
   uint32_t size = 4 + (uint32_t)prng_below(&clients->prng, 32);
-  uint32_t large = plan->tunables.small_value_bytes + (uint32_t)prng_below(&clients->prng, 1 + 2u * plan->tunables.small_value_bytes);
+  uint32_t large = plan->tunables.small_value_bytes +
+                   (uint32_t)prng_below(&clients->prng, 1 + 2u * plan->tunables.small_value_bytes);
   size = habit(clients, FEATURE_large, plan->large_per_mille) ? large : size;
   size = tombstone ? 0 : (size < 4 ? 4 : size);
   struct writer w = writer_make(clients->value, VALUE_ROOM);
@@ -322,8 +323,8 @@ static void put_answered(struct clients *clients, const struct request *request,
     clients->totals.refused += 1;
     refused_put(run, request->number);
   }
-  story_tell(run->story, request->key, "node %" PRIu32 " answers put %" PRIu32 ": %s", request->node + 1, request->number,
-             err_code(reply->err));
+  story_tell(run->story, request->key, "node %" PRIu32 " answers put %" PRIu32 ": %s", request->node + 1,
+             request->number, err_code(reply->err));
   if (ok && knowledge != NULL && reply->context.size <= CONTEXT_ROOM) {
     memcpy(knowledge->context, reply->context.data, reply->context.size);
     knowledge->size = reply->context.size;
@@ -483,8 +484,9 @@ void clients_judge(struct clients *clients) {
     if (node->life != request->life || request->answers > 0) {
       continue;
     }
-    check_fail(run, CHECK_once, request->key, "request %" PRIu64 " (put %" PRIu32 ") to node %" PRIu32 " was never answered",
-               token, request->number, request->node + 1);
+    check_fail(run, CHECK_once, request->key,
+               "request %" PRIu64 " (put %" PRIu32 ") to node %" PRIu32 " was never answered", token, request->number,
+               request->node + 1);
   }
 }
 

@@ -1,5 +1,5 @@
-/* Clients that behave like applications: they read, modify and write; some write blindly, delete, use old contexts, give
- * up too early, and try again elsewhere. Each has one request under way. */
+/* Clients that behave like applications: they read, modify and write; some write blindly, delete, use old contexts,
+ * give up too early, and try again elsewhere. Each has one request under way. */
 #ifndef GRAMME_SIM_CLIENT_H
 #define GRAMME_SIM_CLIENT_H
 
@@ -26,7 +26,8 @@ struct probe {
 /* Reads through a node with R = PR = `r`; waits up to `patience_ns`. */
 void clients_probe_get(struct clients *clients, uint32_t node, uint32_t key, uint8_t r, uint64_t patience_ns,
                        struct probe *probe);
-/* Writes through a node, with W = DW = `w`, having seen what the last probe of the key saw. Returns the put's number. */
+/* Writes through a node, with W = DW = `w`, having seen what the last probe of the key saw. Returns the put's
+ * number. */
 uint32_t clients_probe_put(struct clients *clients, uint32_t node, uint32_t key, uint8_t w, uint64_t patience_ns,
                            struct probe *probe);
 

@@ -102,12 +102,14 @@ static void change_free(struct disk_change *change) {
 }
 
 static void changes_drop(struct disk *disk, size_t first, size_t count) {
+  if (count == 0) {
+    return;
+  }
   for (size_t i = first; i < first + count; i++) {
     change_free(&disk->changes[i]);
   }
   disk->change_count -= count;
-  memmove(&disk->changes[first], &disk->changes[first + count],
-          (disk->change_count - first) * sizeof disk->changes[0]);
+  memmove(&disk->changes[first], &disk->changes[first + count], (disk->change_count - first) * sizeof disk->changes[0]);
 }
 
 void disk_init(struct disk *disk) {

@@ -1,8 +1,8 @@
 /* A simulated disk under one node: what a storage engine promises, and what a crash may do to it.
  *
- * Commits complete in the order in which they were made. A completed one is visible to reads; it is durable once a commit
- * with sync that was made at the same time or later has completed. A crash keeps what is durable and a prefix, drawn at
- * random, of what is not: the tail is torn off wherever it was.
+ * Commits complete in the order in which they were made. A completed one is visible to reads; it is durable once a
+ * commit with sync that was made at the same time or later has completed. A crash keeps what is durable and a
+ * prefix, drawn at random, of what is not: the tail is torn off wherever it was.
  *
  * Its checksums never fail to notice a flipped bit: what is damaged reads as ERR_CORRUPT until it is overwritten.
  */

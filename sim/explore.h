@@ -15,8 +15,8 @@ struct exploration {
   uint32_t jobs;
   bool profiles[2]; /* by enum profile; each seed runs under each of them */
   struct change_of_plan change;
-  bool quiet;       /* nothing is printed */
-  bool traces;      /* a line for each run */
+  bool quiet;  /* nothing is printed */
+  bool traces; /* a line for each run */
 };
 
 struct summary {

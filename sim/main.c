@@ -5,28 +5,38 @@
 #include <string.h>
 
 #include "explore.h"
+#include "gossip.h"
 #include "plant.h"
+#include "settest.h"
+#include "world.h"
 
 struct options {
   bool seed_given, minimize_given, verbose, first;
   const char *plant;
   const char *found;
+  uint32_t gossip;
+  uint64_t set_tests;
   uint64_t seed, minimize;
   struct exploration exploration;
 };
 
 static void print_help(void) {
-  printf("usage: gramme-sim --seed N [--verbose]      replays one run; the last line is its trace\n"
-         "       gramme-sim --runs M [--jobs J]       explores from --seed on (1); the last line is the summary\n"
-         "       gramme-sim --minimize N              drops faults and clients while the failure stays\n"
-         "       gramme-sim --found FILE              runs what a file lists: lines of a seed, a profile, and why it is kept\n"
-         "       gramme-sim --plant NAME|all          in how many of --runs seeds (200) a planted bug is found; with --seed\n"
-         "                                            or --minimize: works with the bug; --first: until it is found once\n"
-         "\n"
-         "  --profile recoverable|hostile|both        recoverable: what fails comes back; safety and liveness\n"
-         "                                            hostile: disks are lost too; safety only\n"
-         "  --traces                                  with --runs: a line with the trace of each run\n"
-         "  --without FEATURE[,FEATURE...]            takes these away from what the seed draws:\n     ");
+  printf(
+      "usage: gramme-sim --seed N [--verbose]      replays one run; the last line is its trace\n"
+      "       gramme-sim --runs M [--jobs J]       explores from --seed on (1); the last line is the summary\n"
+      "       gramme-sim --minimize N              drops faults and clients while the failure stays\n"
+      "       gramme-sim --gossip N                how fast N nodes with scattered histories agree\n"
+      "       gramme-sim --set-test M              the classic set test, for M seeds: siblings, last write wins\n"
+      "       gramme-sim --found FILE              runs what a file lists: lines of a seed, a profile, and why it is "
+      "kept\n"
+      "       gramme-sim --plant NAME|all          in how many of --runs seeds (200) a planted bug is found; with "
+      "--seed\n"
+      "                                            or --minimize: works with the bug; --first: until it is found once\n"
+      "\n"
+      "  --profile recoverable|hostile|both        recoverable: what fails comes back; safety and liveness\n"
+      "                                            hostile: disks are lost too; safety only\n"
+      "  --traces                                  with --runs: a line with the trace of each run\n"
+      "  --without FEATURE[,FEATURE...]            takes these away from what the seed draws:\n     ");
   for (uint32_t i = 0; i < FEATURE_COUNT; i++) {
     printf(" %s%s", feature_name((enum feature)i), i % 12 == 11 ? "\n     " : "");
   }
@@ -99,6 +109,10 @@ static void set_option(struct options *options, const char *option, const char *
     set_profile(exploration, value);
   } else if (strcmp(option, "--plant") == 0) {
     options->plant = value;
+  } else if (strcmp(option, "--gossip") == 0) {
+    options->gossip = (uint32_t)number(option, value, 2, NODES_MAX);
+  } else if (strcmp(option, "--set-test") == 0) {
+    options->set_tests = number(option, value, 1, 1000000);
   } else if (strcmp(option, "--found") == 0) {
     options->found = value;
   } else if (strcmp(option, "--without") == 0) {
@@ -209,6 +223,12 @@ int main(int argc, char **argv) {
   }
   if (options.plant != NULL && !with_bug) {
     return plants_prove(options.plant, exploration, options.first) ? 0 : 1;
+  }
+  if (options.gossip != 0) {
+    return gossip_measure(options.gossip, options.seed) ? 0 : 1;
+  }
+  if (options.set_tests != 0) {
+    return settest_measure(options.seed, options.set_tests) ? 0 : 1;
   }
   if (options.found != NULL) {
     return run_found(&options);

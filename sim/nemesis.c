@@ -94,7 +94,8 @@ static void mend_disk(void *context, uint64_t node) {
 static void act_slow_disk(struct nemesis *nemesis, uint32_t node) {
   uint32_t slowness = 2u << prng_below(&nemesis->prng, 8);
   nemesis->run->world->nodes[node].disk_slowness = slowness;
-  story_tell(nemesis->run->story, STORY_ALL, "node %" PRIu32 ": its disk is %" PRIu32 " times slower", node + 1, slowness);
+  story_tell(nemesis->run->story, STORY_ALL, "node %" PRIu32 ": its disk is %" PRIu32 " times slower", node + 1,
+             slowness);
   later(nemesis, outage(nemesis), mend_disk, node);
 }
 
@@ -213,8 +214,8 @@ static void act_flap(struct nemesis *nemesis, uint32_t a, uint32_t b) {
     nemesis->flap_a = a;
     nemesis->flap_b = b;
     nemesis->flaps_left = 2u * (1u + (uint32_t)prng_below(&nemesis->prng, 10));
-    story_tell(nemesis->run->story, STORY_ALL, "nodes %" PRIu32 " and %" PRIu32 " lose each other %" PRIu32 " times", a + 1,
-               b + 1, nemesis->flaps_left / 2);
+    story_tell(nemesis->run->story, STORY_ALL, "nodes %" PRIu32 " and %" PRIu32 " lose each other %" PRIu32 " times",
+               a + 1, b + 1, nemesis->flaps_left / 2);
     flap(nemesis, 0);
   }
 }
@@ -223,8 +224,9 @@ static void act_clog(struct nemesis *nemesis, uint32_t a, uint32_t b) {
   if (a != b) {
     uint64_t for_ns = outage(nemesis);
     network_clog(nemesis->run->world, a, b, nemesis->run->world->now_ns + for_ns);
-    story_tell(nemesis->run->story, STORY_ALL, "nothing arrives from node %" PRIu32 " at node %" PRIu32 " for %" PRIu64 " ms",
-               a + 1, b + 1, for_ns / MILLISECOND);
+    story_tell(nemesis->run->story, STORY_ALL,
+               "nothing arrives from node %" PRIu32 " at node %" PRIu32 " for %" PRIu64 " ms", a + 1, b + 1,
+               for_ns / MILLISECOND);
   }
 }
 
@@ -243,62 +245,62 @@ static void strike(struct nemesis *nemesis, enum feature fault) {
   uint32_t a = any_node(nemesis);
   uint32_t b = any_node(nemesis);
   switch ((int)fault) {
-    case FEATURE_crash:
-      act_crash(nemesis, a);
-      break;
-    case FEATURE_pause:
-      act_pause(nemesis, a);
-      break;
-    case FEATURE_weeks:
-      act_weeks(nemesis, a);
-      break;
-    case FEATURE_syncfails:
-      act_sync_fails(nemesis, a);
-      break;
-    case FEATURE_slowdisk:
-      act_slow_disk(nemesis, a);
-      break;
-    case FEATURE_fulldisk:
-      act_full_disk(nemesis, a);
-      break;
-    case FEATURE_empty:
-    case FEATURE_damage:
-      act_destroy(nemesis, a, fault);
-      break;
-    case FEATURE_oldcopy:
-      act_old_copy(nemesis, a);
-      break;
-    case FEATURE_split:
-    case FEATURE_bridge:
-      act_split(nemesis, fault == FEATURE_bridge);
-      break;
-    case FEATURE_oneway:
-      act_one_way(nemesis, a);
-      break;
-    case FEATURE_flap:
-      act_flap(nemesis, a, b);
-      break;
-    case FEATURE_clog:
-      act_clog(nemesis, a, b);
-      break;
-    case FEATURE_reset:
-      if (a != b) {
-        network_reset(nemesis->run->world, a, b);
-      }
-      break;
-    case FEATURE_jump:
-      act_jump(nemesis, a);
-      break;
-    default:
-      ASSERT(false && "not a fault that strikes");
+  case FEATURE_crash:
+    act_crash(nemesis, a);
+    break;
+  case FEATURE_pause:
+    act_pause(nemesis, a);
+    break;
+  case FEATURE_weeks:
+    act_weeks(nemesis, a);
+    break;
+  case FEATURE_syncfails:
+    act_sync_fails(nemesis, a);
+    break;
+  case FEATURE_slowdisk:
+    act_slow_disk(nemesis, a);
+    break;
+  case FEATURE_fulldisk:
+    act_full_disk(nemesis, a);
+    break;
+  case FEATURE_empty:
+  case FEATURE_damage:
+    act_destroy(nemesis, a, fault);
+    break;
+  case FEATURE_oldcopy:
+    act_old_copy(nemesis, a);
+    break;
+  case FEATURE_split:
+  case FEATURE_bridge:
+    act_split(nemesis, fault == FEATURE_bridge);
+    break;
+  case FEATURE_oneway:
+    act_one_way(nemesis, a);
+    break;
+  case FEATURE_flap:
+    act_flap(nemesis, a, b);
+    break;
+  case FEATURE_clog:
+    act_clog(nemesis, a, b);
+    break;
+  case FEATURE_reset:
+    if (a != b) {
+      network_reset(nemesis->run->world, a, b);
+    }
+    break;
+  case FEATURE_jump:
+    act_jump(nemesis, a);
+    break;
+  default:
+    ASSERT(false && "not a fault that strikes");
   }
 }
 
 static void act(void *context, uint64_t ignored) {
-  static const enum feature faults[] = {FEATURE_crash,   FEATURE_pause,    FEATURE_weeks, FEATURE_syncfails,
-                                        FEATURE_slowdisk, FEATURE_fulldisk, FEATURE_empty, FEATURE_damage,
-                                        FEATURE_oldcopy, FEATURE_split,    FEATURE_bridge, FEATURE_oneway,
-                                        FEATURE_flap,    FEATURE_clog,     FEATURE_reset, FEATURE_jump};
+  static const enum feature faults[] = {FEATURE_crash,    FEATURE_pause,    FEATURE_weeks,  FEATURE_syncfails,
+                                        FEATURE_slowdisk, FEATURE_fulldisk, FEATURE_empty,  FEATURE_damage,
+                                        FEATURE_oldcopy,  FEATURE_split,    FEATURE_bridge, FEATURE_oneway,
+                                        FEATURE_flap,     FEATURE_clog,     FEATURE_reset,  FEATURE_jump};
   struct nemesis *nemesis = context;
   (void)ignored;
   if (nemesis->run->world->now_ns >= nemesis->stop_ns) {

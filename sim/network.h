@@ -1,5 +1,6 @@
-/* The network between the nodes of a world: it loses, delays, doubles and reorders frames, holds them up, and cuts nodes
- * off from each other, one way or both. What was sent to a process that has died reaches nobody: its connections died too. */
+/* The network between the nodes of a world: it loses, delays, doubles and reorders frames, holds them up, and cuts
+ * nodes off from each other, one way or both. What was sent to a process that has died reaches nobody: its
+ * connections died too. */
 #ifndef GRAMME_SIM_NETWORK_H
 #define GRAMME_SIM_NETWORK_H
 
@@ -17,11 +18,11 @@ struct network {
   uint64_t delay_min_ns, delay_max_ns;
   uint32_t slow_per_mille; /* of the messages take up to slow_max_ns */
   uint64_t slow_max_ns;
-  bool cuts_break; /* a connection that is cut both ways is seen to break */
-  bool cut[NODES_MAX][NODES_MAX];   /* frames from i to j are lost */
-  bool broken[NODES_MAX][NODES_MAX]; /* the ends know that it is gone */
+  bool cuts_break;                           /* a connection that is cut both ways is seen to break */
+  bool cut[NODES_MAX][NODES_MAX];            /* frames from i to j are lost */
+  bool broken[NODES_MAX][NODES_MAX];         /* the ends know that it is gone */
   uint64_t clogged_ns[NODES_MAX][NODES_MAX]; /* frames from i to j arrive after this */
-  uint64_t frames, bytes; /* sent */
+  uint64_t frames, bytes;                    /* sent */
 };
 
 /* Hands a frame to the network, which copies it. */

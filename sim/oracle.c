@@ -161,9 +161,10 @@ bool oracle_saw(const struct oracle *oracle, uint32_t later, uint32_t earlier) {
   return a->key == b->key && later != earlier && bitset_has(&a->past, b->place);
 }
 
-/* Under last-write-wins a version also goes because of a younger one, and what beat that beats it too: may the winner
- * have come of it by such steps, each to a younger version or to one whose writer had seen the one before? A put that lost
- * before anybody saw it lost to something younger, which the context of its answer covers: it counts as younger than all. */
+/* Under last-write-wins a version also goes because of a younger one, and what beat that beats it too: may the
+ * winner have come of it by such steps, each to a younger version or to one whose writer had seen the one before? A
+ * put that lost before anybody saw it lost to something younger, which the context of its answer covers: it counts
+ * as younger than all. */
 static bool lost_to(const struct oracle *oracle, uint32_t number, uint32_t winner) {
   const struct version *loser = &oracle->versions[number];
   const struct oracle_key *key = &oracle->keys[loser->key];
@@ -200,7 +201,8 @@ bool oracle_stands(const struct oracle *oracle, uint32_t number, const struct si
   }
   for (uint32_t i = 0; i < among->count && lww; i++) {
     const struct version *other = &oracle->versions[among->numbers[i]];
-    if (!version->stamped || dot_compare_age(other->dot, version->dot) > 0 || lost_to(oracle, number, among->numbers[i])) {
+    if (!version->stamped || dot_compare_age(other->dot, version->dot) > 0 ||
+        lost_to(oracle, number, among->numbers[i])) {
       return true;
     }
   }
@@ -220,7 +222,8 @@ static void version_stamped(struct oracle *oracle, uint32_t number, struct dot d
   oracle->run->checks.looked[CHECK_once] += 1;
   if (version->stamped) {
     if (dot_compare(version->dot, dot) != 0) {
-      check_fail(oracle->run, CHECK_once, version->key, "put %" PRIu32 " of %s stands under two dots", number, key->text);
+      check_fail(oracle->run, CHECK_once, version->key, "put %" PRIu32 " of %s stands under two dots", number,
+                 key->text);
     }
     return;
   }
@@ -331,7 +334,8 @@ static const char *place_text(uint32_t owner) {
   return text;
 }
 
-void oracle_committed(struct oracle *oracle, uint32_t node, enum space space, struct bytes key, const struct bytes *value) {
+void oracle_committed(struct oracle *oracle, uint32_t node, enum space space, struct bytes key,
+                      const struct bytes *value) {
   uint32_t owner = 0;
   int found = oracle_find_key(oracle, space, key, &owner);
   if (found < 0) {
@@ -382,14 +386,6 @@ void oracle_forget_views(struct oracle *oracle, uint32_t node) {
     for (uint32_t owner = 0; owner <= PLAN_NODES_MAX; owner++) {
       oracle->views[node][i][owner].siblings.count = 0;
     }
-  }
-}
-
-void oracle_durable(struct oracle *oracle, uint32_t node, const struct disk_change *change) {
-  uint32_t owner = 0;
-  int index = oracle_find_key(oracle, change->space, change->key, &owner);
-  if (index >= 0 && !change->remove) {
-    mark_open(oracle, node, (uint32_t)index, change->space, change->value, true);
   }
 }
 
@@ -499,6 +495,30 @@ void oracle_loss_end(struct oracle *oracle, uint32_t node, bool whole) {
     free(before_all[i].words);
   }
   oracle->disk_destroyed[node] = oracle->disk_destroyed[node] || whole;
+}
+
+/* A hint has been deleted because its owner had taken it; but the owner's disk may have been lost since. */
+static void judge_hint_gone(struct oracle *oracle, uint32_t key_index) {
+  const struct oracle_key *key = &oracle->keys[key_index];
+  struct bitset anywhere = {.count = 0};
+  for (uint32_t i = 0; i < oracle->run->world->node_count; i++) {
+    hold_node(oracle, i, key_index, true, &anywhere);
+  }
+  for (uint32_t i = 0; i < key->version_count; i++) {
+    struct version *version = &oracle->versions[key->versions[i]];
+    version->destroyed = version->destroyed || (version->copy_destroyed && !bitset_has(&anywhere, i));
+  }
+  free(anywhere.words);
+}
+
+void oracle_durable(struct oracle *oracle, uint32_t node, const struct disk_change *change) {
+  uint32_t owner = 0;
+  int index = oracle_find_key(oracle, change->space, change->key, &owner);
+  if (index >= 0 && !change->remove) {
+    mark_open(oracle, node, (uint32_t)index, change->space, change->value, true);
+  } else if (index >= 0 && owner > 0 && oracle->disk_destroyed[owner - 1]) {
+    judge_hint_gone(oracle, (uint32_t)index);
+  }
 }
 
 /* A put with DW = 0 may be acknowledged before its commit fails: then what was only in memory is gone. */

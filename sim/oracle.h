@@ -1,8 +1,8 @@
 /* The oracle of true causal histories: what every put had seen, and where every version is.
  *
- * A put has a number; its version carries it (in its expiry, which is far off, so that deletions carry it too). What its
- * writer had seen follows from the contexts that the cluster itself handed out: a get shows siblings, a put adds its own
- * version; a blind SET has seen what its coordinator held when it was stamped.
+ * A put has a number; its version carries it (in its expiry, which is far off, so that deletions carry it too). What
+ * its writer had seen follows from the contexts that the cluster itself handed out: a get shows siblings, a put adds
+ * its own version; a blind SET has seen what its coordinator held when it was stamped.
  *
  * `siblings` are the numbers of the versions that stand side by side in an object. A node's view is what its replica
  * holds of a key in memory: what it read last, or committed since.
@@ -74,7 +74,7 @@ struct oracle {
   struct version *versions; /* by number, from 1; owned */
   uint32_t version_count, version_capacity;
   struct view views[PLAN_NODES_MAX][PLAN_KEYS_MAX][PLAN_NODES_MAX + 1]; /* node, key, owner's index + 1 (0: its own) */
-  bool loose; /* there are puts with DW = 0 */
+  bool loose;                                                           /* there are puts with DW = 0 */
   bool disk_destroyed[PLAN_NODES_MAX];
   uint32_t siblings_max, clock_max;
 };
@@ -101,18 +101,21 @@ void siblings_free(struct siblings *siblings);
 const char *siblings_text(const struct siblings *siblings);
 
 /* What the world shows. */
-void oracle_committed(struct oracle *oracle, uint32_t node, enum space space, struct bytes key, const struct bytes *value);
+void oracle_committed(struct oracle *oracle, uint32_t node, enum space space, struct bytes key,
+                      const struct bytes *value);
 void oracle_read(struct oracle *oracle, uint32_t node, enum space space, struct bytes key, struct bytes value);
 void oracle_durable(struct oracle *oracle, uint32_t node, const struct disk_change *change);
 void oracle_commit_failed(struct oracle *oracle, uint32_t node, const struct disk_change *change);
-/* Around a failure that loses data of a node: what of it is nowhere else is destroyed by it. `whole`: durable data too. */
+/* Around a failure that loses data of a node: what of it is nowhere else is destroyed by it. `whole`: durable data
+ * too. */
 void oracle_loss_begin(struct oracle *oracle, uint32_t node);
 void oracle_loss_end(struct oracle *oracle, uint32_t node, bool whole);
 /* Adds what stands in hints that nobody has taken yet. */
 void oracle_hinted(struct oracle *oracle, uint32_t key, struct siblings *out);
 void oracle_forget_views(struct oracle *oracle, uint32_t node);
 
-/* Index of the key that a key in a space's form names, or -1; `*owner` is the owner's index + 1 in the space of hints. */
+/* Index of the key that a key in a space's form names, or -1; `*owner` is the owner's index + 1 in the space of
+ * hints. */
 int oracle_find_key(const struct oracle *oracle, enum space space, struct bytes key, uint32_t *owner);
 
 /* Far beyond any clock here; what is above it is the number. */

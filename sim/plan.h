@@ -1,5 +1,6 @@
-/* What one run is made of, drawn from its seed (swarm testing, Groce et al. 2012): which faults and which habits of clients
- * exist at all, how many nodes, and every size, time-out and tunable. A run with few features goes deeper than one with all.
+/* What one run is made of, drawn from its seed (swarm testing, Groce et al. 2012): which faults and which habits of
+ * clients exist at all, how many nodes, and every size, time-out and tunable. A run with few features goes deeper
+ * than one with all.
  *
  * A feature that is taken away afterwards (--without, --minimize) leaves all other draws as they were.
  */
@@ -16,47 +17,47 @@
 enum profile { PROFILE_RECOVERABLE, PROFILE_HOSTILE };
 
 /*        name       per mille of the runs that have it   what it is                                                  */
-#define FEATURE_TABLE(X)                                                                                               \
-  X(drop, 500)      /* messages are lost */                                                                            \
-  X(duplicate, 500) /* and doubled */                                                                                  \
-  X(reorder, 500)   /* some take very long, so that others overtake them */                                            \
-  X(clog, 300)      /* a connection passes nothing for a while, then all of it */                                      \
-  X(split, 500)     /* the cluster falls in two */                                                                     \
-  X(oneway, 300)    /* a node is not heard, but hears; or the other way around */                                      \
-  X(bridge, 200)    /* in two, and one node sees both */                                                               \
-  X(flap, 200)      /* a connection comes and goes, quickly */                                                         \
-  X(broken, 400)    /* connections that pass nothing are seen to break */                                              \
-  X(reset, 300)     /* connections break and are made again */                                                         \
-  X(slowdisk, 300)  /* a disk is very slow for a while */                                                              \
-  X(diskbusy, 150)  /* single commits are refused */                                                                   \
-  X(readerror, 100) /* single reads fail */                                                                            \
-  X(fulldisk, 200)  /* a disk is full for a while */                                                                   \
-  X(syncfails, 150) /* a commit fails as none may: the node stops */                                                   \
-  X(crash, 700)                                                                                                        \
-  X(pause, 400)                                                                                                        \
-  X(weeks, 100)  /* a node is away for weeks */                                                                        \
-  X(skew, 500)   /* wall clocks differ */                                                                              \
-  X(drift, 300)  /* and run at different speeds */                                                                     \
-  X(jump, 300)   /* and jump both ways */                                                                              \
-  X(empty, 400)  /* hostile: a data directory is emptied */                                                            \
-  X(oldcopy, 400) /* hostile: an old copy of one is put back */                                                        \
-  X(damage, 300) /* hostile: bits flip on a disk */                                                                    \
-  X(blind, 400)  /* clients that SET without having read */                                                            \
-  X(ignorant, 300) /* that put with an empty context: siblings arise */                                                \
-  X(delete, 400)                                                                                                       \
-  X(stale, 300)  /* that use the context of an earlier read */                                                         \
-  X(chain, 400)  /* that use the context that their last put gave them */                                              \
-  X(giveup, 400) /* that wait less long than the server does */                                                        \
-  X(retry, 500)  /* that try again elsewhere what failed */                                                            \
-  X(hot, 400)    /* that mostly want one key */                                                                        \
-  X(loyal, 400)  /* that stay with one node */                                                                         \
-  X(quorums, 300) /* that set R, W, PR, PW, DW themselves */                                                           \
-  X(large, 200)  /* that put values above small-value */                                                               \
-  X(lww, 300)    /* a bucket where the last write wins */                                                              \
-  X(props, 500)  /* buckets with other N, R, W, PR, PW, DW */                                                          \
-  X(joins, 300)  /* the cluster is formed by joining; else it is found formed */                                       \
-  X(weights, 300)                                                                                                      \
-  X(zones, 300)                                                                                                        \
+#define FEATURE_TABLE(X)                                                          \
+  X(drop, 500)      /* messages are lost */                                       \
+  X(duplicate, 500) /* and doubled */                                             \
+  X(reorder, 500)   /* some take very long, so that others overtake them */       \
+  X(clog, 300)      /* a connection passes nothing for a while, then all of it */ \
+  X(split, 500)     /* the cluster falls in two */                                \
+  X(oneway, 300)    /* a node is not heard, but hears; or the other way around */ \
+  X(bridge, 200)    /* in two, and one node sees both */                          \
+  X(flap, 200)      /* a connection comes and goes, quickly */                    \
+  X(broken, 400)    /* connections that pass nothing are seen to break */         \
+  X(reset, 300)     /* connections break and are made again */                    \
+  X(slowdisk, 300)  /* a disk is very slow for a while */                         \
+  X(diskbusy, 150)  /* single commits are refused */                              \
+  X(readerror, 100) /* single reads fail */                                       \
+  X(fulldisk, 200)  /* a disk is full for a while */                              \
+  X(syncfails, 150) /* a commit fails as none may: the node stops */              \
+  X(crash, 700)                                                                   \
+  X(pause, 400)                                                                   \
+  X(weeks, 100)    /* a node is away for weeks */                                 \
+  X(skew, 500)     /* wall clocks differ */                                       \
+  X(drift, 300)    /* and run at different speeds */                              \
+  X(jump, 300)     /* and jump both ways */                                       \
+  X(empty, 400)    /* hostile: a data directory is emptied */                     \
+  X(oldcopy, 400)  /* hostile: an old copy of one is put back */                  \
+  X(damage, 300)   /* hostile: bits flip on a disk */                             \
+  X(blind, 400)    /* clients that SET without having read */                     \
+  X(ignorant, 300) /* that put with an empty context: siblings arise */           \
+  X(delete, 400)                                                                  \
+  X(stale, 300)   /* that use the context of an earlier read */                   \
+  X(chain, 400)   /* that use the context that their last put gave them */        \
+  X(giveup, 400)  /* that wait less long than the server does */                  \
+  X(retry, 500)   /* that try again elsewhere what failed */                      \
+  X(hot, 400)     /* that mostly want one key */                                  \
+  X(loyal, 400)   /* that stay with one node */                                   \
+  X(quorums, 300) /* that set R, W, PR, PW, DW themselves */                      \
+  X(large, 200)   /* that put values above small-value */                         \
+  X(lww, 300)     /* a bucket where the last write wins */                        \
+  X(props, 500)   /* buckets with other N, R, W, PR, PW, DW */                    \
+  X(joins, 300)   /* the cluster is formed by joining; else it is found formed */ \
+  X(weights, 300)                                                                 \
+  X(zones, 300)                                                                   \
   X(tuned, 500) /* other time-outs than the defaults */
 
 enum feature {

@@ -16,10 +16,9 @@ struct planted {
   const char *sentence;
 };
 
-static const struct planted planted[PLANT_COUNT] = {
-    {"none", CHECK_assert, "nothing is wrong"},
+static const struct planted planted[PLANT_COUNT] = {{"none", CHECK_assert, "nothing is wrong"},
 #define X(name, checker, sentence) {#name, CHECK_##checker, sentence},
-    PLANT_TABLE(X)
+                                                    PLANT_TABLE(X)
 #undef X
 };
 
@@ -90,8 +89,8 @@ bool plant_set(const char *name) {
 #include <stdlib.h>
 #include <unistd.h>
 
-/* This program drives the core that ships, which has no planted bugs: the one beside it does. The arguments are those of
- * this process. */
+/* This program drives the core that ships, which has no planted bugs: the one beside it does. The arguments are
+ * those of this process. */
 static _Noreturn void hand_over(void) {
   static char arguments[65536];
   static char *list[1024];

@@ -7,7 +7,8 @@
 
 #define PLANT_RUNS 200u /* seeds in which a bug must be found */
 
-/* `name`: a planted bug, or "all". Prints a line for each; `first`: stops at its first finding. True when all were found. */
+/* `name`: a planted bug, or "all". Prints a line for each; `first`: stops at its first finding. True when all were
+ * found. */
 bool plants_prove(const char *name, const struct exploration *exploration, bool first);
 void plants_print(void);
 /* A planted bug to replay with. False when there is none of that name. */

@@ -104,22 +104,22 @@ static void execute(struct world *world, uint32_t index) {
   for (uint32_t i = 0; i < effects->count; i++) {
     const struct effect *effect = &effects->list[i];
     switch (effect->kind) {
-      case EFFECT_SEND:
-        effect_send(world, index, effect);
-        break;
-      case EFFECT_REPLY:
-        world_trace(world, effect->reply->token ^ (uint64_t)effect->reply->err << 56);
-        world->watch.replied(world->watch.context, index, effect->reply);
-        break;
-      case EFFECT_READ:
-        effect_read(world, index, effect);
-        break;
-      case EFFECT_COMMIT:
-        effect_commit(world, index, effect);
-        break;
-      case EFFECT_SCAN:
-        effect_scan(world, index, effect);
-        break;
+    case EFFECT_SEND:
+      effect_send(world, index, effect);
+      break;
+    case EFFECT_REPLY:
+      world_trace(world, effect->reply->token ^ (uint64_t)effect->reply->err << 56);
+      world->watch.replied(world->watch.context, index, effect->reply);
+      break;
+    case EFFECT_READ:
+      effect_read(world, index, effect);
+      break;
+    case EFFECT_COMMIT:
+      effect_commit(world, index, effect);
+      break;
+    case EFFECT_SCAN:
+      effect_scan(world, index, effect);
+      break;
     }
   }
   effects_reset(effects);
@@ -149,6 +149,53 @@ void process_step(struct world *world, uint32_t index, struct event *event) {
   shard_step(node->shard, event, world->effects);
   execute(world, index);
   schedule_tick(world, index);
+}
+
+/* -- memory --------------------------------------------------------------------------- */
+
+/* The memory of nodes that were stopped, for the next that start: pages that have been touched once cost nothing
+ * more. The address sanitizer had better see each life's memory go. */
+#if defined(__SANITIZE_ADDRESS__)
+#define SPARES_MAX 0u
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SPARES_MAX 0u
+#endif
+#endif
+#ifndef SPARES_MAX
+#define SPARES_MAX 16u
+#endif
+
+struct spare {
+  void *memory;
+  size_t size;
+};
+
+static struct spare spares[SPARES_MAX + 1];
+static uint32_t spare_count;
+
+static void *memory_take(size_t size) {
+  for (uint32_t i = 0; i < spare_count; i++) {
+    if (spares[i].size == size) {
+      void *memory = spares[i].memory;
+      spare_count -= 1;
+      spares[i] = spares[spare_count];
+      return memory;
+    }
+  }
+  void *memory = aligned_alloc(64, size);
+  ASSERT(memory != NULL);
+  return memory;
+}
+
+static void memory_give(void *memory, size_t size) {
+  const uint32_t most = SPARES_MAX;
+  if (spare_count < most) {
+    spares[spare_count] = (struct spare){memory, size};
+    spare_count += 1;
+  } else {
+    free(memory);
+  }
 }
 
 /* -- life ------------------------------------------------------------------------------ */
@@ -192,9 +239,8 @@ void process_start(struct world *world, uint32_t index) {
   struct bytes ignored;
   enum err err = ERR_OK;
   config->sealed = disk_get(&node->disk, SPACE_META, BYTES_LITERAL(META_SEALED), &ignored, &err);
-  node->memory = aligned_alloc(64, shard_size());
-  node->value_memory = aligned_alloc(64, world->value_memory_bytes);
-  ASSERT(node->memory != NULL && node->value_memory != NULL);
+  node->memory = memory_take(shard_size());
+  node->value_memory = memory_take(world->value_memory_bytes);
   config->value_memory = node->value_memory;
   config->value_memory_bytes = world->value_memory_bytes;
   node->shard = shard_init(node->memory, config);
@@ -209,8 +255,8 @@ void process_start(struct world *world, uint32_t index) {
 static size_t give_back(struct node *node) {
   shard_deinit(node->shard);
   size_t leaked = shard_value_pool(node->shard)->used_bytes;
-  free(node->memory);
-  free(node->value_memory);
+  memory_give(node->memory, shard_size());
+  memory_give(node->value_memory, node->config.value_memory_bytes);
   node->shard = NULL;
   return leaked;
 }
@@ -398,29 +444,29 @@ void process_happens(struct world *world, uint64_t time_ns, const struct entry *
   struct event tick = {.kind = EVENT_TICK};
   struct entry own = *entry;
   switch (stale ? HAPPENS_CALL : entry->kind) {
-    case HAPPENS_MESSAGE:
-      on_message(world, entry);
-      break;
-    case HAPPENS_READ:
-      on_read(world, entry);
-      break;
-    case HAPPENS_COMMIT:
-      on_commit(world, entry);
-      break;
-    case HAPPENS_SCAN:
-      on_scan(world, entry);
-      break;
-    case HAPPENS_TICK:
-      if (time_ns == node->tick_ns || node->tick_ns <= world->now_ns) {
-        node->tick_ns = UINT64_MAX;
-        process_step(world, entry->node, &tick);
-      }
-      break;
-    case HAPPENS_LINK:
-      on_link(world, entry);
-      break;
-    case HAPPENS_CALL:
-      break;
+  case HAPPENS_MESSAGE:
+    on_message(world, entry);
+    break;
+  case HAPPENS_READ:
+    on_read(world, entry);
+    break;
+  case HAPPENS_COMMIT:
+    on_commit(world, entry);
+    break;
+  case HAPPENS_SCAN:
+    on_scan(world, entry);
+    break;
+  case HAPPENS_TICK:
+    if (time_ns == node->tick_ns || node->tick_ns <= world->now_ns) {
+      node->tick_ns = UINT64_MAX;
+      process_step(world, entry->node, &tick);
+    }
+    break;
+  case HAPPENS_LINK:
+    on_link(world, entry);
+    break;
+  case HAPPENS_CALL:
+    break;
   }
   entry_free(&own);
 }

@@ -178,9 +178,8 @@ static void set_buckets(struct run *run) {
   for (uint32_t i = 0; i < plan->buckets; i++) {
     char name[16];
     int size = snprintf(name, sizeof name, "b%" PRIu32, i);
-    struct command command = {.kind = COMMAND_BUCKET_SET,
-                              .key = {(const uint8_t *)name, (size_t)size},
-                              .props = plan->props[i]};
+    struct command command = {
+        .kind = COMMAND_BUCKET_SET, .key = {(const uint8_t *)name, (size_t)size}, .props = plan->props[i]};
     if (plan->props[i].resolve != defaults.resolve || plan->on[FEATURE_props]) {
       bool sent = world_command(run->world, 0, &command);
       ASSERT(sent);
@@ -252,18 +251,32 @@ static bool replicas_equal(const struct run *run) {
   return true;
 }
 
+static void drain_hints(struct run *run) {
+  for (uint64_t waited = 0; waited < DRAIN_MAX_NS && hints_left(run->world); waited += SECOND) {
+    world_run(run->world, run->world->now_ns + SECOND);
+  }
+}
+
+/* Writes every key once more. A stand-in may take such a put too (a node whose clock is far ahead refuses to coordinate
+ * for others), so what was written is looked for when hints have been delivered. */
 static void write_all(struct run *run) {
   struct probe probe = {.answered = false};
+  uint32_t numbers[PLAN_KEYS_MAX];
   for (uint32_t key = 0; key < run->oracle.key_count; key++) {
     uint32_t node = key % run->world->node_count;
     clients_probe_get(run->clients, node, key, all_of(run, key), probe_patience(run), &probe);
-    uint32_t number = clients_probe_put(run->clients, node, key, all_of(run, key), probe_patience(run), &probe);
+    numbers[key] = clients_probe_put(run->clients, node, key, all_of(run, key), probe_patience(run), &probe);
     live_probed(run, node, key, "a put with W=N", &probe);
-    clients_probe_get(run->clients, (node + 1) % run->world->node_count, key, all_of(run, key), probe_patience(run),
-                      &probe);
-    if (probe.err == ERR_OK && run->oracle.versions[number].fate == FATE_ACKED &&
-        !oracle_stands(&run->oracle, number, &probe.siblings)) {
-      check_fail(run, CHECK_acked, key, "put %" PRIu32 ", made after healing, was acknowledged and is lost", number);
+  }
+  world_run(run->world, run->world->now_ns + run->plan.tunables.hedge_ns + SECOND);
+  drain_hints(run);
+  for (uint32_t key = 0; key < run->oracle.key_count; key++) {
+    uint32_t node = (key + 1) % run->world->node_count;
+    clients_probe_get(run->clients, node, key, all_of(run, key), probe_patience(run), &probe);
+    if (probe.err == ERR_OK && run->oracle.versions[numbers[key]].fate == FATE_ACKED &&
+        !oracle_stands(&run->oracle, numbers[key], &probe.siblings)) {
+      check_fail(run, CHECK_acked, key, "put %" PRIu32 ", made after healing, was acknowledged and is lost",
+                 numbers[key]);
     }
   }
   siblings_free(&probe.siblings);
@@ -273,9 +286,7 @@ static void judge(struct run *run) {
   struct siblings final[PLAN_KEYS_MAX];
   bool recoverable = run->plan.profile == PROFILE_RECOVERABLE;
   memset(final, 0, sizeof final);
-  for (uint64_t waited = 0; waited < DRAIN_MAX_NS && hints_left(run->world); waited += SECOND) {
-    world_run(run->world, run->world->now_ns + SECOND);
-  }
+  drain_hints(run);
   for (uint32_t round = 0; round < ROUNDS_MAX && (round < ROUNDS || (recoverable && !replicas_equal(run))); round++) {
     bool judge_live = recoverable && round == 0;
     read_all(run, judge_live, final);
@@ -396,7 +407,8 @@ void run_once(const struct plan *plan, bool tell, bool all, struct result *resul
     bounds_stop(run);
     result->checks = run->checks;
   } else {
-    check_fail(run, CHECK_live, CHECK_NO_KEY, "the cluster was not formed within %" PRIu64 " s", FORMING_MAX_NS / SECOND);
+    check_fail(run, CHECK_live, CHECK_NO_KEY, "the cluster was not formed within %" PRIu64 " s",
+               FORMING_MAX_NS / SECOND);
     *result = (struct result){.seed = plan->seed, .trace = world->trace, .steps = world->steps, .checks = run->checks};
   }
   if (tell) {

@@ -1,8 +1,8 @@
 /* A whole cluster in one thread, from one seed, in virtual time.
  *
- * The world is the second driver of the core: it feeds each node's shard_step with messages that a network of its own
- * has delayed, lost, doubled and reordered, with completions of a simulated disk, and with time. It uses the same object
- * code as the server. Nothing in it depends on addresses, hashes of pointers, or the machine.
+ * The world is the second driver of the core: it feeds each node's shard_step with messages that a network of its
+ * own has delayed, lost, doubled and reordered, with completions of a simulated disk, and with time. It uses the
+ * same object code as the server. Nothing in it depends on addresses, hashes of pointers, or the machine.
  *
  *     queue     what will happen        network   frames and connections
  *     disk      one node's store        clock     one node's wall clock
@@ -24,18 +24,18 @@ struct node {
   uint32_t id;
   bool alive;
   bool paused;
-  uint32_t life;    /* counts starts and crashes: what belongs to an earlier one is dropped */
-  uint32_t pauses;  /* counts them */
+  uint32_t life;   /* counts starts and crashes: what belongs to an earlier one is dropped */
+  uint32_t pauses; /* counts them */
   void *memory, *value_memory;
   struct shard *shard; /* NULL while it is not alive */
   struct disk disk;
   struct clock clock;
-  uint32_t disk_slowness;    /* 1: as the world's disks are */
+  uint32_t disk_slowness; /* 1: as the world's disks are */
   bool disk_full;
-  bool sync_fails;           /* its next commit stops the node */
-  uint64_t tick_ns;          /* when its next tick is due, UINT64_MAX none */
-  uint64_t commit_ns;        /* when its last commit completes: they are in order */
-  struct entry *parked;      /* what happened to it while it was paused, in order */
+  bool sync_fails;      /* its next commit stops the node */
+  uint64_t tick_ns;     /* when its next tick is due, UINT64_MAX none */
+  uint64_t commit_ns;   /* when its last commit completes: they are in order */
+  struct entry *parked; /* what happened to it while it was paused, in order */
   size_t parked_count, parked_capacity;
   uint8_t *history, *buckets; /* what config borrows, copied at the start */
   struct shard_config config;
@@ -78,7 +78,8 @@ struct world {
 
 void world_init(struct world *world, uint64_t seed);
 void world_deinit(struct world *world);
-/* Adds a node that is not running yet; the first founds. Returns its index; its config may be changed before its start. */
+/* Adds a node that is not running yet; the first founds. Returns its index; its config may be changed before its
+ * start. */
 uint32_t world_add_node(struct world *world, uint32_t partitions, const struct shard_tunables *tunables);
 /* False when the node is not running. */
 bool world_command(struct world *world, uint32_t node, const struct command *command);

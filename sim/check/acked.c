@@ -1,6 +1,7 @@
-/* acked: after healing, each acknowledged version is there, or a version is there whose writer had seen it, directly or not;
- * under last-write-wins, or a younger one. What the failures themselves destroyed is left out: a version whose durable
- * copies were lost with their disks, or that was put with DW = 0 and was nowhere but in the memory of nodes that crashed. */
+/* acked: after healing, each acknowledged version is there, or a version is there whose writer had seen it, directly
+ * or not; under last-write-wins, or a younger one. What the failures themselves destroyed is left out: a version
+ * whose durable copies were lost with their disks, or that was put with DW = 0 and was nowhere but in the memory of
+ * nodes that crashed. */
 #include <inttypes.h>
 
 #include "run.h"

@@ -1,9 +1,9 @@
 /* causal: a version is superseded if and only if its successor's writer had seen it, directly or not.
  *
- * At every commit of every node: what the node held stands in what it holds now (no false overwrite). In every answer to a
- * get, and in what is left in the end: no version stands beside one whose writer had seen it (no false sibling); but for
- * keys of which an object reached the limit of a clock's entries, where forgetting may bring back what was superseded.
- * Under last-write-wins there is one version at most. */
+ * At every commit of every node: what the node held stands in what it holds now (no false overwrite). In every
+ * answer to a get, and in what is left in the end: no version stands beside one whose writer had seen it (no false
+ * sibling); but for keys of which an object reached the limit of a clock's entries, where forgetting may bring back
+ * what was superseded. Under last-write-wins there is one version at most. */
 #include <inttypes.h>
 
 #include "run.h"
@@ -33,8 +33,8 @@ void causal_committed(struct run *run, uint32_t node, uint32_t key, const struct
       struct version *version = &oracle->versions[after->numbers[j]];
       version->overwrote = !siblings_have(before, after->numbers[j]) ? before->numbers[i] : version->overwrote;
     }
-    check_fail(run, CHECK_causal, key, "node %" PRIu32 " had %s of %s, and %" PRIu32 " has been overwritten by %s", node + 1,
-               siblings_text(before), oracle->keys[key].text, before->numbers[i], siblings_text(after));
+    check_fail(run, CHECK_causal, key, "node %" PRIu32 " had %s of %s, and %" PRIu32 " has been overwritten by %s",
+               node + 1, siblings_text(before), oracle->keys[key].text, before->numbers[i], siblings_text(after));
   }
 }
 
@@ -48,8 +48,8 @@ void causal_read(struct run *run, uint32_t key_index, const struct siblings *see
                siblings_text(seen));
   }
   if (!key->limit_reached && find_false_sibling(run, seen, &number, &by)) {
-    check_fail(run, CHECK_causal, key_index, "%s has %s: %" PRIu32 " stands beside %" PRIu32 ", which had seen it", key->text,
-               siblings_text(seen), number, by);
+    check_fail(run, CHECK_causal, key_index, "%s has %s: %" PRIu32 " stands beside %" PRIu32 ", which had seen it",
+               key->text, siblings_text(seen), number, by);
   }
 }
 

@@ -1,5 +1,5 @@
-/* hints: a hint is deleted only when its owner has durably all that is in it; delivered a second time after its owner had
- * acknowledged it, it has no effect; after healing no hint is left, and the count of hints says so. */
+/* hints: a hint is deleted only when its owner has durably all that is in it; delivered a second time after its
+ * owner had acknowledged it, it has no effect; after healing no hint is left, and the count of hints says so. */
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -98,8 +98,9 @@ void hints_received(struct run *run, uint32_t node, uint32_t from, const struct 
     oracle_parse(&run->oracle, (uint32_t)key, message->object, &hint);
     run->checks.looked[CHECK_hints] += 1;
     if (!owner_has(run, node, (uint32_t)key, &hint, &missing)) {
-      check_fail(run, CHECK_hints, (uint32_t)key, "node %" PRIu32 " had acknowledged a hint of %s, and a second delivery brings back %" PRIu32,
-                 node + 1, run->oracle.keys[key].text, missing);
+      check_fail(run, CHECK_hints, (uint32_t)key,
+                 "node %" PRIu32 " had acknowledged a hint of %s, and a second delivery brings back %" PRIu32, node + 1,
+                 run->oracle.keys[key].text, missing);
     }
     siblings_free(&hint);
     return;
@@ -110,8 +111,9 @@ void hints_dropped(struct run *run, uint32_t keeper, uint32_t owner, uint32_t ke
   uint32_t missing = 0;
   run->checks.looked[CHECK_hints] += 1;
   if (!run->oracle.disk_destroyed[owner] && !owner_has(run, owner, key, hint, &missing)) {
-    check_fail(run, CHECK_hints, key, "node %" PRIu32 " deletes its hint %s of %s, and node %" PRIu32 " has not got %" PRIu32
-               " durably", keeper + 1, siblings_text(hint), run->oracle.keys[key].text, owner + 1, missing);
+    check_fail(run, CHECK_hints, key,
+               "node %" PRIu32 " deletes its hint %s of %s, and node %" PRIu32 " has not got %" PRIu32 " durably",
+               keeper + 1, siblings_text(hint), run->oracle.keys[key].text, owner + 1, missing);
   }
 }
 
@@ -122,8 +124,8 @@ void hints_judge(struct run *run) {
     size_t left = node->disk.visible[SPACE_HINTS].count;
     run->checks.looked[CHECK_hints] += 1;
     if (left != 0 || counted != 0) {
-      check_fail(run, CHECK_hints, CHECK_NO_KEY, "node %" PRIu32 " still keeps %zu hints, and counts %" PRIu64, i + 1, left,
-                 counted);
+      check_fail(run, CHECK_hints, CHECK_NO_KEY, "node %" PRIu32 " still keeps %zu hints, and counts %" PRIu64, i + 1,
+                 left, counted);
     }
   }
 }

@@ -1,7 +1,7 @@
-/* quorum: when a put is acknowledged, W distinct nodes had its version (or one that had superseded it), DW of them durably
- * on their disks, and PW of them as replicas of the key rather than as stand-ins. (Where the last write wins, one that was
- * older than what its coordinator held has lost before anybody could see it, and that a node had it can be forgotten at once
- * when a clock is full.) */
+/* quorum: when a put is acknowledged, W distinct nodes had its version (or one that had superseded it), DW of them
+ * durably on their disks, and PW of them as replicas of the key rather than as stand-ins. (Where the last write
+ * wins, one that was older than what its coordinator held has lost before anybody could see it, and that a node had
+ * it can be forgotten at once when a clock is full.) */
 #include <inttypes.h>
 
 #include "run.h"
@@ -32,8 +32,8 @@ void quorum_put(struct run *run, uint32_t number) {
   run->checks.looked[CHECK_quorum] += 1;
   if (accepted < version->w || durable < version->dw || primary < version->pw) {
     check_fail(run, CHECK_quorum, version->key,
-               "put %" PRIu32 " of %s was acknowledged with %" PRIu32 " copies (W=%u), %" PRIu32 " durable (DW=%u), %" PRIu32
-               " at replicas (PW=%u)",
+               "put %" PRIu32 " of %s was acknowledged with %" PRIu32 " copies (W=%u), %" PRIu32
+               " durable (DW=%u), %" PRIu32 " at replicas (PW=%u)",
                number, key->text, accepted, version->w, durable, version->dw, primary, version->pw);
   }
 }

@@ -1,6 +1,6 @@
-/* refused: a write that was refused destroys nothing. It may survive; then it supersedes what its writer had seen, as any
- * would. If it does not, all that its writer had seen and that was acknowledged still stands without it. And it never
- * removes from a replica what its writer had not seen. */
+/* refused: a write that was refused destroys nothing. It may survive; then it supersedes what its writer had seen,
+ * as any would. If it does not, all that its writer had seen and that was acknowledged still stands without it. And
+ * it never removes from a replica what its writer had not seen. */
 #include <inttypes.h>
 
 #include "run.h"

@@ -1,32 +1,31 @@
 /* Planted bugs: what proves that the simulator's checkers see anything.
  *
- * Only the program gramme-sim-plant compiles the core with GRAMME_PLANT; everywhere else PLANTED is the constant false and
- * leaves nothing behind. A hook is one condition in one line, beside the code that it spoils. */
+ * Only the program gramme-sim-plant compiles the core with GRAMME_PLANT; everywhere else PLANTED is the constant
+ * false and leaves nothing behind. A hook is one condition in one line, beside the code that it spoils. */
 #ifndef GRAMME_BASE_PLANT_H
 #define GRAMME_BASE_PLANT_H
 
 #include <stdbool.h>
 
 /*        name                 checker   what is wrong                                                                */
-#define PLANT_TABLE(X)                                                                                                  \
-  X(unsynced, acked, "a commit is acknowledged as durable without having been synced")                                  \
-  X(early_ack, quorum, "a write is acknowledged as durable before it is on disk")                                       \
-  X(messages_counted, quorum, "a quorum counts messages rather than nodes")                                             \
-  X(node_twice, quorum, "a coordinator that is a stand-in is asked to be a second one")                                 \
-  X(room_made, refused, "a put that is refused for too many siblings makes room all the same")                          \
-  X(second_answer, once, "a put that has been answered is answered again by the next acknowledgement")                  \
-  X(forward_twice, once, "a doubled forward is a second put")                                                           \
-  X(dot_reused, causal, "a node takes no new incarnation after an unclean restart")                                     \
-  X(context_claims, causal, "a put's context claims what its writer has not seen")                                      \
-  X(repair_drops, causal, "a read repair replaces what the replica holds by what was read")                             \
-  X(stale_sibling, causal, "a put leaves the siblings that its context covers")                                         \
-  X(no_repair, converge, "reads do not repair")                                                                         \
-  X(early_drop, hints, "a hint is deleted when its owner has answered, whatever it said")                               \
-  X(hint_leak, hints, "the hints of an owner that was away are not delivered once it is back")                          \
-  X(arrival_order, ring, "the ring depends on who folds the history")                                                   \
-  X(blob_leak, bounds, "a request does not give its object back")                                                       \
-  X(never_up, live, "a peer that was taken for down stays down until it connects again")                                \
-  X(no_timer, once, "a get has no timer")                                                                               \
+#define PLANT_TABLE(X)                                                                                 \
+  X(unsynced, acked, "a commit is acknowledged as durable without having been synced")                 \
+  X(early_ack, quorum, "a write is acknowledged as durable before it is on disk")                      \
+  X(messages_counted, quorum, "a quorum counts messages rather than nodes")                            \
+  X(room_made, refused, "a put that is refused for too many siblings makes room all the same")         \
+  X(second_answer, once, "a put that has been answered is answered again by the next acknowledgement") \
+  X(forward_twice, once, "a doubled forward is a second put")                                          \
+  X(dot_reused, causal, "a node takes no new incarnation after an unclean restart")                    \
+  X(context_claims, causal, "a put's context claims what its writer has not seen")                     \
+  X(repair_drops, causal, "a read repair replaces what the replica holds by what was read")            \
+  X(stale_sibling, causal, "a put leaves the siblings that its context covers")                        \
+  X(no_repair, converge, "reads do not repair")                                                        \
+  X(early_drop, hints, "a hint is deleted when its owner has answered, whatever it said")              \
+  X(hint_leak, hints, "the hints of an owner that was away are not delivered once it is back")         \
+  X(arrival_order, ring, "the ring depends on who folds the history")                                  \
+  X(blob_leak, bounds, "a request does not give its object back")                                      \
+  X(never_up, live, "a peer that was taken for down stays down until it connects again")               \
+  X(no_timer, once, "a get has no timer")                                                              \
   X(assertion, assert, "an assertion that does not always hold")
 
 #ifdef GRAMME_PLANT

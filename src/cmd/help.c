@@ -45,7 +45,8 @@ static const char quorum_text[] =
     "\n"
     "  redis-cli -p 7600 DYNAMO.BUCKET cart GET\n"
     "  redis-cli -p 7600 DYNAMO.BUCKET cart SET w 3 pw 2\n"
-    "  gramme put cart:42 milk --w 3                         for one request\n";
+    "  gramme put cart:42 milk --w 3                         for one request\n"
+    "  redis-cli -p 7600 DYNAMO.BUCKET default SET n 1 r 1 w 1   for a cluster of one node\n";
 
 static const char exit_text[] =
     "  0  done\n"

@@ -192,7 +192,7 @@ struct target *request_stand_in(struct step *step, struct request *request, uint
   while (request->next_stand_in < preference->count && request->target_count < TARGETS_MAX) {
     uint32_t node = preference->nodes[request->next_stand_in];
     request->next_stand_in += 1;
-    if (step_is_up(step, node) && (PLANTED(node_twice) || !is_target(request, node))) {
+    if (step_is_up(step, node) && !is_target(request, node)) {
       return target_add(request, node, owner);
     }
   }
@@ -242,7 +242,8 @@ void request_outcome(const struct request *request, enum quorum_kind kind, uint8
     bool done = false;
     for (uint32_t j = 0; j < request->target_count; j++) {
       const struct target *target = &request->targets[j];
-      done = done || (target->node == node && target->owner == 0 && target->state == TARGET_DONE);
+      bool answers = target->state == TARGET_DONE || (target->state == TARGET_ACCEPTED && kind != QUORUM_DW);
+      done = done || (target->node == node && target->owner == 0 && answers);
     }
     if (!done) {
       outcome->missing[outcome->missing_count] = node;

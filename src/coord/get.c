@@ -193,7 +193,6 @@ static void get_take(struct coord *coord, struct step *step, struct request *req
   blob_put(request->object);
   request->object = merged;
   request->digest = object_digest(blob_bytes(merged));
-  target->digest = object_digest(message->object);
   target->state = TARGET_DONE;
   blob_put(target->clock);
   target->clock = NULL;

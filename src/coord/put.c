@@ -245,7 +245,7 @@ static void put_coordinate(struct coord *coord, struct step *step, struct reques
     own = request->targets[i].node == step->self ? &request->targets[i] : own;
   }
   if (own == NULL) {
-    ASSERT(request->target_count > 0);
+    ASSERT(request->preference.count > 0 && request->target_count < TARGETS_MAX);
     own = &request->targets[request->target_count];
     *own = (struct target){.node = step->self, .owner = request->preference.nodes[0]};
     request->target_count += 1;

@@ -55,13 +55,15 @@ static void session_hold(struct session *session, enum hold hold) {
   session->hold = hold;
   if (hold == HOLD_STARVED) {
     COUNT(session->front->counts.starved);
-    list_append(&session->front->starved, &session->starved);
+    struct list *starved = &session->front->starved;
+    list_append(session->passed_over ? starved->next : starved, &session->starved);
   }
   client_pause(session->client);
 }
 
 static void session_release(struct session *session) {
   ASSERT(session->hold != HOLD_NONE);
+  session->passed_over = session->hold == HOLD_STARVED;
   session->hold = HOLD_NONE;
   list_remove(&session->starved);
   client_resume(session->client);
@@ -95,28 +97,33 @@ void session_progressed(struct session *session) {
   }
 }
 
-/* Has the front as a whole more than 1/`share` of what may be under way? */
-static bool front_has(const struct front *front, uint32_t share) {
-  const struct pool *pool = &front->pool;
-  return pool->outstanding >= PARTS_MAX / share || pool->kept_bytes >= KEPT_BYTES_MAX / share ||
-         pool->expected_bytes >= EXPECTED_BYTES_MAX / share;
-}
-
-/* A connection that has seen only small replies, and asks for one thing at a time, need not wait for room for replies. */
+/* A connection that has seen only small replies, and asks for one thing at a time, need not wait for room for replies;
+ * one that has seen none yet finds some set aside. */
 static bool session_starves(const struct session *session) {
   const struct pool *pool = &session->front->pool;
   if (pool->outstanding >= PARTS_MAX || pool->kept_bytes >= KEPT_BYTES_MAX) {
     return true;
   }
-  bool modest = session_unanswered(session) == 0 && session->reply_bytes <= MODEST_BYTES;
-  return !modest && pool->expected_bytes >= EXPECTED_BYTES_MAX;
+  bool first = session_unanswered(session) == 0;
+  if (first && session->reply_bytes <= MODEST_BYTES) {
+    return false;
+  }
+  size_t most = EXPECTED_BYTES_MAX;
+  return pool->expected_bytes >= (first && session->reply_bytes <= WINDOW_BYTES / WINDOW_FIRST ? 2 * most : most);
 }
 
-/* Whoever is released asks for what there is then, so few are released while there is little. */
+/* Who waits longest goes on, as far as there is room. When nothing is under way, all: nobody would call again. */
 void front_progressed(struct front *front) {
-  uint32_t most = !front_has(front, 2) ? UINT32_MAX : !front_has(front, 1) ? 2 : 0;
-  for (uint32_t i = 0; i < most && list_linked(&front->starved); i++) {
-    session_release(LIST_OWNER(front->starved.next, struct session, starved));
+  const struct pool *pool = &front->pool;
+  size_t expected = pool->expected_bytes;
+  uint32_t outstanding = pool->outstanding;
+  bool idle = outstanding == 0;
+  while (list_linked(&front->starved) && (idle || (outstanding < PARTS_MAX && pool->kept_bytes < KEPT_BYTES_MAX &&
+                                                   expected < EXPECTED_BYTES_MAX))) {
+    struct session *session = LIST_OWNER(front->starved.next, struct session, starved);
+    expected += session->reply_bytes;
+    outstanding += 1;
+    session_release(session);
   }
 }
 
@@ -260,6 +267,7 @@ static size_t on_data(void *context, struct client *client, struct bytes bytes) 
     size_t used = 0;
     bool more = session_step(session, (struct bytes){bytes.data + at, bytes.size - at}, &used);
     at += used;
+    session->passed_over = false;
     if (!more) {
       break;
     }

@@ -14,7 +14,7 @@
 /* What one connection's unanswered requests may come to in replies; their number is bounded by it as soon as large
  * replies are seen. */
 #define WINDOW_BYTES (8u << 20)
-#define WINDOW_FIRST 16u /* requests, before the first reply is seen */
+#define WINDOW_FIRST 16u         /* requests, before the first reply is seen */
 #define MODEST_BYTES (64u << 10) /* replies up to this are small: see session_starves */
 
 enum hold {
@@ -41,7 +41,8 @@ struct session {
   enum hold hold;
   bool authenticated;
   bool resp3;
-  bool closing; /* what it still sends is not looked at */
+  bool passed_over; /* released from hunger, and nothing was left: it is the next */
+  bool closing;     /* what it still sends is not looked at */
 };
 
 struct front_counts {

@@ -35,6 +35,14 @@ struct member *member_init(void *memory, const struct shard_config *config) {
   return member;
 }
 
+void member_deinit(struct member *member) {
+  struct records *records = &member->records;
+  ASSERT(records->committing == NULL || records->committing != records->history_blob);
+  blob_put(records->history_blob);
+  blob_put(records->committing);
+  records->history_blob = records->committing = NULL;
+}
+
 void member_refold(struct member *member, struct step *step) {
   fold(member);
   ASSERT(step->ring == &member->ring);

@@ -30,6 +30,8 @@ size_t member_size(void);
 /* `memory` has member_size() bytes, aligned to 64. History and buckets in `config` have been checked by the driver's
  * reading them back: damage there is an assert. */
 struct member *member_init(void *memory, const struct shard_config *config);
+/* Gives back the blobs that it holds; nothing but freeing the memory may follow. */
+void member_deinit(struct member *member);
 
 /* Fills in step->ring, buckets and up: shard_step calls it first. */
 void member_view(struct member *member, struct step *step);

@@ -226,7 +226,7 @@ static enum err format_judge(const struct format *format, enum err err, const ch
 
 /* The first use of a directory. A store without gramme.format is one that has lost it. */
 static enum err directory_found(struct directory *directory, const char *path, const char *cluster_name, char *why) {
-  static const char *const stores[] = {"rocksdb"};
+  static const char *const stores[] = {"rocksdb", "meta"};
   struct format format = {.format = DIRECTORY_FORMAT};
   char file[PATH_BYTES];
   for (size_t i = 0; i < sizeof(stores) / sizeof(stores[0]); i += 1) {

@@ -53,6 +53,12 @@ static bool open_disk(struct node *node, char *why) {
     snprintf(why, NODE_WHY, "there is no storage engine \"%s\"; set engine to rocksdb or memory", options->engine);
     return false;
   }
+  const struct store_engine *other = store_engine_other(engine, options->dir);
+  if (other != NULL) { /* what that one keeps would be neither read nor changed, as if it were lost */
+    snprintf(why, NODE_WHY, "%.300s was used with the engine \"%s\", not \"%s\"; set engine to it, or use another dir",
+             options->dir, other->name, engine->name);
+    return false;
+  }
   return node_core_start(node, engine, &store_options, why) &&
          disk_open(&node->disk, &node->loop, shard_pool(node->shard), engine, options->dir, &store_options, &callbacks,
                    why) == ERR_OK;

@@ -73,6 +73,7 @@ void shard_deinit(struct shard *shard) {
   handoff_deinit(shard->handoff);
   coord_deinit(shard->coord);
   replica_deinit(shard->replica);
+  member_deinit(shard->member);
 }
 
 /* -- dispatch -------------------------------------------------------------------- */

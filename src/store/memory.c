@@ -765,6 +765,7 @@ static void memory_set_reserve(struct store *store, uint64_t disk_reserve_bytes)
 
 const struct store_engine store_memory = {
     .name = "memory",
+    .leaves = "meta",
     .waits = false,
     .open = memory_open,
     .get = memory_get,

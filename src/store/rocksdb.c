@@ -43,9 +43,9 @@
 #define OPEN_FILES_MAX 8192u
 #define FREE_REFRESH_BYTES (1u << 20) /* bytes written after which free space is looked at again */
 #define REOPEN_SPARE_BYTES \
-  (4u << 20)            /* free space wanted beyond what is to be flushed before a full database is opened again */
-#define NOWHERE "/dev/null/none" /* a directory that can not be made */
-#define STALL_TRIES 10u /* a stalled write is tried again so often ... */
+  (4u << 20)             /* free space wanted beyond what is to be flushed before a full database is opened again */
+#define LOG_LEVEL_NONE 6 /* one above RocksDB's highest */
+#define STALL_TRIES 10u  /* a stalled write is tried again so often ... */
 #define STALL_PAUSE_NS \
   10000000 /* ... after 10 ms each: short stalls are waited out on the worker, long ones answer BUSY */
 
@@ -118,7 +118,7 @@ static enum err error_take(struct store *store, char *error, enum err incomplete
 /* One line that names the thing and the remedy. */
 static enum err error_explain_open(const char *path, const char *error, char *why) {
   enum err err = ERR_IO;
-  const char *remedy = "see the message";
+  const char *remedy = "the message says why";
   if (contains(error, "/LOCK") || contains(error, "lock hold by current process")) {
     (void)snprintf(why, STORE_WHY,
                    "%.150s is in use by another process: stop that one, or give this node its own --dir", path);
@@ -139,6 +139,8 @@ static enum err error_explain_open(const char *path, const char *error, char *wh
              strncmp(error, "Invalid argument", 16) == 0) {
     err = ERR_FORMAT;
     remedy = "it was perhaps written by a newer version: start that one";
+  } else if (contains(error, "Input/output error")) {
+    remedy = "check its device";
   } else if (contains(error, "Too many open files")) {
     remedy = "raise the limit of open files (ulimit -n)";
   }
@@ -176,9 +178,10 @@ static rocksdb_options_t *options_make(const struct store_options *options) {
   rocksdb_options_set_bytes_per_sync(made, 1u << 20);
   /* Rarely written families must not keep old logs alive for ever. */
   rocksdb_options_set_max_total_wal_size(made, WRITE_BUFFERS_MAX * options->write_buffer_bytes);
-  /* No LOG file: RocksDB asserts, in the build that Debian ships, that nobody writes to a file after a write to it
-   * failed, and breaks that rule itself with its LOG. On a full disk the process would abort. */
-  rocksdb_options_set_db_log_dir(made, NOWHERE);
+  /* Its LOG stays empty. The build that Debian ships asserts that nobody goes on writing to a file after a write to it
+   * has failed, and the LOG breaks that rule: on a full disk the process would abort. */
+  rocksdb_options_set_info_log_level(made, LOG_LEVEL_NONE);
+  rocksdb_options_set_keep_log_file_num(made, 1);
   rocksdb_options_set_stats_dump_period_sec(made, 0);
   return made;
 }
@@ -631,6 +634,7 @@ static void rocksdb_store_set_reserve(struct store *store, uint64_t disk_reserve
 
 const struct store_engine store_rocksdb = {
     .name = "rocksdb",
+    .leaves = "rocksdb",
     .waits = true,
     .open = rocksdb_store_open,
     .get = rocksdb_store_get,

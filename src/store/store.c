@@ -1,8 +1,11 @@
 #define _GNU_SOURCE
 #include "store/store.h"
 
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 
@@ -50,10 +53,24 @@ void store_value_free(uint8_t *data) {
   }
 }
 
+static const struct store_engine *const engines[] = {&store_memory, &store_rocksdb};
+
+#define ENGINES (sizeof(engines) / sizeof(engines[0]))
+
 const struct store_engine *store_engine_find(const char *name) {
-  static const struct store_engine *const engines[] = {&store_memory, &store_rocksdb};
-  for (size_t i = 0; i < sizeof(engines) / sizeof(engines[0]); i += 1) {
+  for (size_t i = 0; i < ENGINES; i += 1) {
     if (strcmp(engines[i]->name, name) == 0) {
+      return engines[i];
+    }
+  }
+  return NULL;
+}
+
+const struct store_engine *store_engine_other(const struct store_engine *engine, const char *directory) {
+  char path[PATH_MAX];
+  for (size_t i = 0; i < ENGINES; i += 1) {
+    int size = snprintf(path, sizeof(path), "%s/%s", directory, engines[i]->leaves);
+    if (engines[i] != engine && size < PATH_MAX && access(path, F_OK) == 0) {
       return engines[i];
     }
   }

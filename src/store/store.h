@@ -55,7 +55,8 @@ struct store_options;
 
 struct store_engine {
   const char *name;
-  bool waits; /* for a device: calls that may block belong on a worker */
+  const char *leaves; /* the name of the file or folder that it makes in the directory */
+  bool waits;         /* for a device: calls that may block belong on a worker */
   /* Opens or creates. On failure `why` (STORE_WHY bytes) says what and the remedy, on one line. */
   enum err (*open)(const char *directory, const struct store_options *options, struct store **store, char *why);
   enum err (*get)(struct store *store, enum space space, struct bytes key, bool may_block, struct store_value *value);
@@ -83,7 +84,9 @@ struct store_options {
 extern const struct store_engine store_memory;
 extern const struct store_engine store_rocksdb;
 const struct store_engine *store_engine_find(const char *name); /* NULL: none of that name */
-void store_value_free(uint8_t *data);                           /* NULL is fine */
+/* Another engine than `engine` that has been used in the directory; NULL: none. */
+const struct store_engine *store_engine_other(const struct store_engine *engine, const char *directory);
+void store_value_free(uint8_t *data); /* NULL is fine */
 
 /* For engines: memory for a value (NULL: none left), and one more holder of it, for engines that do not wait. */
 uint8_t *store_value_new(size_t size) MUST_CHECK;

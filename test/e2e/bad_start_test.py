@@ -202,6 +202,34 @@ class Start(unittest.TestCase):
             file.write(good)
         self.starts()
 
+    def test_another_engine_than_the_directorys(self):
+        for used, other in (("rocksdb", "memory"), ("memory", "rocksdb")):
+            self.data = os.path.join(self.directory, used)
+            self.config("engine = %s\n" % used)
+            self.starts()
+            before = self.fingerprint()
+            self.config("engine = %s\n" % other)
+            self.refused('was used with the engine "%s", not "%s"; set engine to it, or use another dir' % (used, other))
+            self.assertEqual(self.fingerprint(), before)
+            self.config("engine = %s\n" % used)
+            self.starts()
+
+    def test_a_damaged_file_of_the_memory_engine(self):
+        """It keeps who the cluster's members are, and nothing else."""
+        self.config("engine = memory\n")
+        self.starts()
+        path = os.path.join(self.data, "meta")
+        with open(path, "rb") as file:
+            good = file.read()
+        for content in (b"", b"garbage", good[:-1], good + b"x", good[:40] + b"\xff" + good[41:]):
+            with self.subTest(content[:20]), open(path, "wb") as file:
+                file.write(content)
+                file.flush()
+                self.refused("/meta can not be used .*: restore it, or start with an empty dir")
+        with open(path, "wb") as file:
+            file.write(good)
+        self.starts()
+
     def test_a_damaged_store(self):
         self.config()
         self.starts()

@@ -110,6 +110,12 @@ class FullDisk(unittest.TestCase):
         for node in cluster:
             self.assertEqual(self.refusals(node, 3), [])
 
+    def wait_logged(self, cluster, text):
+        def logged():
+            with open(cluster[0].log_path, encoding="utf-8") as log:
+                return text in log.read()
+        cluster.wait_until(logged, 30, "%s logs: %s" % (cluster[0], text))
+
     def assert_refuses_and_serves(self, cluster):
         for node in cluster:
             errors = self.refusals(node, 5)
@@ -130,8 +136,7 @@ class FullDisk(unittest.TestCase):
                 cluster.fill(node, RESERVE // 2)
                 cluster.wait_nospace(node, True)
             self.assert_refuses_and_serves(cluster)
-            with open(cluster[0].log_path, encoding="utf-8") as log:
-                self.assertIn("the disk is full: writes are refused until there is space, reads are served", log.read())
+            self.wait_logged(cluster, "the disk is full: writes are refused until there is space, reads are served")
             cluster.wait_until(lambda: all(member["nospace"] for member in cluster[1].status()["members"]), 30,
                                "the members tell each other")
             # A node that is started again while its disk is full serves reads all the same.
@@ -141,9 +146,8 @@ class FullDisk(unittest.TestCase):
             self.assert_refuses_and_serves(cluster)
             for node in cluster:
                 cluster.clear(node)
+            self.wait_logged(cluster, "there is space on the disk again: writes are served")
             self.assert_recovers(cluster)
-            with open(cluster[0].log_path, encoding="utf-8") as log:
-                self.assertIn("there is space on the disk again: writes are served", log.read())
 
     def test_to_the_last_byte(self):
         """Without a reserve the engine itself meets the end of the disk, in the middle of writes."""

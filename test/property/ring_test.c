@@ -118,6 +118,7 @@ static void append_arrival(const struct shape *shape) {
 
 /* With balanced zones the one that leaves is of a largest zone. */
 static void append_departure(const struct shape *shape) {
+  assert_true(live_count > 0);
   uint32_t at = (uint32_t)prng_below(&prng, live_count);
   if (shape->zones_balanced && shape->zones > 0) {
     uint32_t counts[ZONES_MAX + 1] = {0};
@@ -310,7 +311,7 @@ static void check_load(const struct ring *ring, const struct shape *shape, struc
 
 /* As ring.h defines them, without a thought for speed. */
 static void prefer_slowly(const struct ring *ring, uint32_t partition, uint32_t n, struct preference *out) {
-  uint32_t walk[MEMBERS_MAX];
+  uint32_t walk[MEMBERS_MAX] = {0};
   uint32_t count = 0;
   for (uint32_t step = 0; step < ring->partition_count + ring->member_count; step++) {
     const uint32_t member = step < ring->partition_count ? ring->owners[(partition + step) % ring->partition_count]
@@ -629,7 +630,7 @@ static void the_order_in_which_records_arrive_does_not_matter(void **state) {
     while (history.count < 12) {
       append_change(&shape);
     }
-    uint32_t order[12];
+    uint32_t order[12] = {0};
     for (uint32_t j = 0; j < 12; j++) {
       const uint32_t at = (uint32_t)prng_below(&prng, j + 1);
       order[j] = order[at];

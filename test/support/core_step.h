@@ -1,5 +1,5 @@
-/* One module of the core by itself: a step made by hand, of a cluster whose members are what the test says, and what the module
- * sent, committed, read and answered in it. The other modules, the disk and the peers are the test. */
+/* One module of the core by itself: a step made by hand, of a cluster whose members are what the test says, and what
+ * the module sent, committed, read and answered in it. The other modules, the disk and the peers are the test. */
 #ifndef GRAMME_TEST_CORE_STEP_H
 #define GRAMME_TEST_CORE_STEP_H
 
@@ -99,7 +99,7 @@ static inline struct step core_step(void) {
                        .local = &core.local};
 }
 
-/* The next message to the node itself; false when there is none. It is borrowed until core_end or the next core_local. */
+/* The next message to the node itself; false when there is none. It is borrowed until core_end or the next call. */
 static inline bool core_local(struct message *message) {
   static struct message last;
   blob_put(last.key_blob);

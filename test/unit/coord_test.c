@@ -173,6 +173,35 @@ static void an_answer_that_comes_twice_counts_once(void **state) {
   end();
 }
 
+static void who_has_answered_is_not_named_as_missing_though_its_disk_has_not(void **state) {
+  (void)state;
+  begin(3, 0);
+  uint32_t owner = 0;
+  command(&(struct command){.kind = COMMAND_PUT,
+                            .token = 4,
+                            .key = text_bytes(user_key),
+                            .value = text_bytes("v"),
+                            .blind = true,
+                            .w = 3,
+                            .pw = QUORUM_DEFAULT,
+                            .dw = 1});
+  uint64_t request = take_stamp(&owner);
+  stamped(request, 0);
+  acknowledge(SELF, request, 0, ERR_OK);
+  say(preference.nodes[1],
+      &(struct message){.type = MESSAGE_WRITE_ACK, .request = request}); /* in its memory, as yet */
+  acknowledge(preference.nodes[2], request, 0, ERR_BUSY);
+  assert_null(reply());
+  tick_at(core.now_ns + core.tunables.hedge_ns);
+  tick_at(core.now_ns + core.tunables.request_timeout_ns);
+  assert_int_equal(reply()->outcome.kind, QUORUM_W);
+  assert_int_equal(reply()->outcome.answered, 2);
+  assert_int_equal(reply()->outcome.missing_count, 1);
+  assert_int_equal(reply()->outcome.missing[0], preference.nodes[2]);
+  core_drop_local();
+  end();
+}
+
 /* -- nodes that go down, and silence ------------------------------------------------------- */
 
 static void a_replica_that_goes_down_before_the_stamp_is_replaced_at_the_stamp(void **state) {
@@ -218,6 +247,25 @@ static void silence_is_counted_from_when_a_node_was_asked(void **state) {
   tick_at(1000 * MS + core.tunables.request_timeout_ns);
   assert_int_equal(reply()->err, ERR_TIMEOUT);
   assert_int_equal(reply()->outcome.answered, 1);
+  end();
+}
+
+static void a_node_cut_off_from_the_whole_list_takes_a_put_as_a_hint(void **state) {
+  (void)state;
+  begin(40, NOWHERE);
+  for (uint32_t node = 2; node <= 40; node++) {
+    core_set_up(node, false);
+  }
+  put(2);
+  assert_int_equal(reply()->err, ERR_QUORUM);
+  put(1);
+  uint32_t owner = 0;
+  uint64_t request = take_stamp(&owner);
+  assert_int_equal(owner, preference.nodes[0]);
+  stamped(request, owner);
+  acknowledge(SELF, request, owner, ERR_OK);
+  assert_int_equal(reply()->err, ERR_OK);
+  core_drop_local(); /* hints for the two other replicas */
   end();
 }
 
@@ -269,11 +317,8 @@ static void a_clock_that_does_not_say_that_it_is_one_is_no_answer(void **state) 
   (void)state;
   begin(3, 0);
   struct message read = {0};
-  command(&(struct command){.kind = COMMAND_GET,
-                            .token = 4,
-                            .key = text_bytes(user_key),
-                            .r = 1,
-                            .pr = QUORUM_DEFAULT});
+  command(
+      &(struct command){.kind = COMMAND_GET, .token = 4, .key = text_bytes(user_key), .r = 1, .pr = QUORUM_DEFAULT});
   assert_true(core_local(&read));
   struct blob *whole = object_of(NULL, 2, "value");
   struct object object;
@@ -304,8 +349,10 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_coordinator_beyond_the_first_n_is_not_asked_a_second_time_as_a_stand_in),
       cmocka_unit_test(an_answer_that_comes_twice_counts_once),
+      cmocka_unit_test(who_has_answered_is_not_named_as_missing_though_its_disk_has_not),
       cmocka_unit_test(a_replica_that_goes_down_before_the_stamp_is_replaced_at_the_stamp),
       cmocka_unit_test(silence_is_counted_from_when_a_node_was_asked),
+      cmocka_unit_test(a_node_cut_off_from_the_whole_list_takes_a_put_as_a_hint),
       cmocka_unit_test(an_explain_of_which_nobody_is_up_is_answered),
       cmocka_unit_test(a_forwarded_deletion_with_a_value_is_refused),
       cmocka_unit_test(a_late_copy_of_a_forward_that_was_taken_is_not_refused_as_stale),

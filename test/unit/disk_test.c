@@ -193,9 +193,9 @@ static void fake_close(struct store *store) {
   (void)store;
 }
 
-static const struct store_engine store_fake = {"fake",    true,         fake_open,       fake_get,     fake_commit,
-                                               fake_scan, fake_recover, fake_statistics, fake_failure, fake_set_reserve,
-                                               fake_close};
+static const struct store_engine store_fake = {"fake",           "fake",    true,         fake_open,       fake_get,
+                                               fake_commit,      fake_scan, fake_recover, fake_statistics, fake_failure,
+                                               fake_set_reserve, fake_close};
 
 /* -- a loop like the node's ---------------------------------------------------- */
 

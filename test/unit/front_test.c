@@ -29,7 +29,8 @@ static void a_large_value_comes_back_whole(void **state) {
   for (size_t i = 0; i < size; i++) {
     text[(size_t)head + i] = (char)('a' + i % 26);
   }
-  memcpy(text + (size_t)head + size, "\r\n", 2);
+  text[(size_t)head + size] = '\r';
+  text[(size_t)head + size + 1] = '\n';
   for (size_t at = 0; at < (size_t)head + size + 2; at += 65536) { /* as a socket gives it */
     size_t left = (size_t)head + size + 2 - at;
     world_send_bytes(client, (struct bytes){(uint8_t *)text + at, left < 65536 ? left : 65536});
@@ -191,8 +192,11 @@ static void long_arguments_of_an_unknown_command_are_cut(void **state) {
   struct client *client = world_connect();
   char request[1024];
   memset(request, 'x', sizeof(request));
-  memcpy(request, "FOO ", 4);
-  memcpy(request + 600, " y\r\n", 5);
+  static const char head[] = "FOO ";
+  for (size_t i = 0; i < sizeof(head) - 1; i++) {
+    request[i] = head[i];
+  }
+  snprintf(request + 600, sizeof(request) - 600, " y\r\n");
   world_send(client, request);
   char expected[512] = "-ERR unknown command 'FOO', with args beginning with: '";
   size_t size = strlen(expected);
@@ -404,7 +408,7 @@ static void a_deep_pipeline_is_read_in_portions(void **state) {
   (void)state;
   struct client *client = world_connect();
   const uint32_t count = 3000;
-  char *text = malloc(count * 16);
+  char *text = malloc((size_t)count * 16);
   assert_non_null(text);
   size_t size = 0;
   for (uint32_t i = 0; i < count; i++) {
@@ -428,7 +432,7 @@ static void a_deep_pipeline_is_read_in_portions(void **state) {
   assert_int_equal(world.command_count, count);
   assert_true(most > 100); /* small replies open the window */
   assert_true(most <= CLIENT_PIPELINE_MAX);
-  assert_int_equal(client->out_size, count * 5);
+  assert_int_equal(client->out_size, (size_t)count * 5);
   assert_false(client->paused);
 }
 
@@ -438,7 +442,8 @@ static void large_values_narrow_the_window_for_the_reads_behind_them(void **stat
   static char request[64 + 1000000 + 2];
   int head = snprintf(request, sizeof(request), "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1000000\r\n");
   memset(request + head, 'v', 1000000);
-  memcpy(request + head + 1000000, "\r\n", 2);
+  request[head + 1000000] = '\r';
+  request[head + 1000001] = '\n';
   for (uint32_t i = 0; i < 12; i++) {
     world_send_bytes(client, (struct bytes){(uint8_t *)request, (size_t)head + 1000002});
     world_settle(false);

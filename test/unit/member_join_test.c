@@ -71,7 +71,7 @@ static void nodes_that_start_scattered_through_any_seeds_converge_to_one_history
   (void)state;
   for (uint32_t count = 2; count <= NODES_MAX; count++) {
     for (uint64_t round = 0; round < 4; round++) {
-      scatter(100 * count + round, count, round % 2 == 0 ? 0 : 100);
+      scatter(UINT64_C(100) * count + round, count, round % 2 == 0 ? 0 : 100);
     }
   }
 }

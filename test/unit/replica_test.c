@@ -61,9 +61,10 @@ static void tick(void) {
   replica_tick(replica, &step);
 }
 
-/* Writes the same object `count` times while the key is being read, lets it be read as absent, and keeps the tokens of the commits
- * that follow. */
-static void write_while_reading(struct blob *key, struct blob *object, uint32_t count, uint64_t tokens[OPS_PER_STEP_MAX]) {
+/* Writes the same object `count` times while the key is being read, lets it be read as absent, and keeps the tokens of
+ * the commits that follow. */
+static void write_while_reading(struct blob *key, struct blob *object, uint32_t count,
+                                uint64_t tokens[OPS_PER_STEP_MAX]) {
   write_object(key, object, 1, 0);
   uint64_t read = token_of_read();
   for (uint32_t i = 1; i < count; i++) {

@@ -61,6 +61,15 @@ static void reading_take(struct reading *reading, const struct resp_parser *pars
   reading_add(reading, "]", 1);
 }
 
+/* Bytes without a NUL behind them. Returns how many. */
+static size_t put(char *at, const char *text) {
+  size_t size = strlen(text);
+  for (size_t i = 0; i < size; i++) {
+    at[i] = text[i];
+  }
+  return size;
+}
+
 /* Feeds `size` bytes in pieces that end at `ends` (ascending), each time all that was not consumed, in memory of
  * exactly that size, so that a read past its end is seen. */
 static void feed(struct reading *reading, const struct resp_limits *with, const char *bytes, size_t size,
@@ -70,7 +79,7 @@ static void feed(struct reading *reading, const struct resp_limits *with, const 
   resp_init(&parser);
   *reading = (struct reading){.size = 0};
   for (size_t i = 0; i <= end_count && !reading->broken; i++) {
-    size_t end = i < end_count ? ends[i] : size;
+    size_t end = ends != NULL && i < end_count ? ends[i] : size;
     for (bool again = true; again && !reading->broken;) {
       uint8_t *shown = malloc(end - start + 1);
       assert_non_null(shown);
@@ -184,7 +193,7 @@ static void assert_large(const char *head, size_t size, const char *tail, const 
   struct reading *reading = malloc(sizeof(*reading));
   assert_non_null(bytes);
   assert_non_null(reading);
-  memcpy(bytes, head, strlen(head));
+  (void)put(bytes, head);
   memset(bytes + strlen(head), 'x', size);
   memcpy(bytes + strlen(head) + size, tail, strlen(tail) + 1);
   feed(reading, &limits, bytes, total, NULL, 0);
@@ -281,17 +290,16 @@ static void a_request_that_is_too_large_in_all_is_passed_over(void **state) {
   char *bytes = malloc(total);
   assert_non_null(bytes);
   memset(bytes, 'x', total);
-  memcpy(bytes, head, size);
+  (void)put(bytes, head);
   for (int i = 0; i < 3; i++) {
     int length = snprintf(bytes + size, 32, "$%zu\r\n", one);
     size += (size_t)length;
     bytes[size] = 'x';
     size += one;
-    memcpy(bytes + size, "\r\n", 2);
-    size += 2;
+    bytes[size++] = '\r';
+    bytes[size++] = '\n';
   }
-  memcpy(bytes + size, "PING\r\n", 6);
-  size += 6;
+  size += put(bytes + size, "PING\r\n");
   struct reading *reading = malloc(sizeof(*reading));
   assert_non_null(reading);
   feed(reading, &most, bytes, size, NULL, 0);
@@ -355,8 +363,7 @@ static void an_inline_command_has_the_same_limits(void **state) {
   size_t size = (size_t)snprintf(bytes, sizeof(bytes), "SET k ");
   memset(bytes + size, 'v', 1025);
   size += 1025;
-  memcpy(bytes + size, " x\r\nPING\r\n", 10);
-  size += 10;
+  size += put(bytes + size, " x\r\nPING\r\n");
   struct reading *reading = malloc(sizeof(*reading));
   assert_non_null(reading);
   for (size_t split = 0; split <= size; split++) {

@@ -216,23 +216,24 @@ static void a_line_in_single_bytes_arrives_whole(void **state) {
 
 static void a_long_pipeline_is_answered_in_order(void **state) {
   (void)state;
-  enum { LINES = 50000, SIZE = 9 };
+  const size_t lines = 50000;
+  const size_t size = 9;
   struct scene scene;
   scene_open(&scene, &(struct server_options){.output_max_bytes = 4u << 20});
   int fd = dial(&scene);
-  char *sent = malloc(LINES * SIZE + 1);
-  char *heard = malloc(LINES * SIZE);
+  char *sent = malloc(lines * size + 1);
+  char *heard = malloc(lines * size);
   assert_non_null(sent);
   assert_non_null(heard);
-  for (int i = 0; i < LINES; i += 1) {
-    assert_int_equal(sprintf(sent + i * SIZE, "%08d\n", i), SIZE);
+  for (size_t i = 0; i < lines; i += 1) {
+    assert_int_equal(sprintf(sent + i * size, "%08zu\n", i), size);
   }
-  say(&scene, fd, sent, LINES * SIZE);
-  assert_int_equal(hear(&scene, fd, heard, LINES * SIZE), LINES * SIZE);
-  assert_memory_equal(sent, heard, LINES * SIZE);
-  assert_int_equal(scene.lines, LINES);
+  say(&scene, fd, sent, lines * size);
+  assert_int_equal(hear(&scene, fd, heard, lines * size), lines * size);
+  assert_memory_equal(sent, heard, lines * size);
+  assert_int_equal(scene.lines, lines);
   /* Each byte is shown about once: a leftover is at most one line for each read. */
-  assert_true(scene.bytes_shown <= LINES * SIZE + (uint64_t)scene.data_calls * SIZE);
+  assert_true(scene.bytes_shown <= lines * size + (uint64_t)scene.data_calls * size);
   free(sent);
   free(heard);
   close(fd);

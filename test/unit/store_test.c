@@ -734,6 +734,16 @@ static void an_engine_is_found_by_its_name(void **state) {
   assert_null(store_engine_find(""));
 }
 
+static void a_directory_tells_which_engine_has_used_it(void **state) {
+  struct fixture *f = *state;
+  bool memory = f->engine == &store_memory;
+  const struct store_engine *other = memory ? &store_rocksdb : &store_memory;
+  const struct store_write write = {.space = SPACE_META, .key = text("k"), .value = text("v")};
+  assert_int_equal(f->engine->commit(f->store, &write, 1, true), ERR_OK);
+  assert_null(store_engine_other(f->engine, f->directory));
+  assert_ptr_equal(store_engine_other(other, f->directory), f->engine);
+}
+
 #define MEMORY(test) \
   { "memory: " #test, test, set_up_memory, tear_down, NULL }
 #define ROCKSDB(test) \
@@ -764,6 +774,7 @@ int main(void) {
       ROCKSDB(a_failed_sync_is_io_for_ever),
       ROCKSDB(a_get_that_may_not_wait_finds_what_is_in_memory),
       ROCKSDB(commits_stop_at_the_reserve_and_go_on_below_it),
+      BOTH(a_directory_tells_which_engine_has_used_it),
       cmocka_unit_test(an_engine_is_found_by_its_name),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

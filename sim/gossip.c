@@ -1,0 +1,120 @@
+#include "gossip.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/hlc.h"
+#include "process.h"
+
+#define SECOND UINT64_C(1000000000)
+#define PARTITIONS 256u
+#define VALUE_MEMORY_BYTES (1u << 20)
+#define ROUNDS_MAX 200u
+#define KNOWN 2u /* records of others that a node begins with */
+
+static void no_reply(void *context, uint32_t node, const struct reply *reply) {
+  (void)context;
+  (void)node;
+  (void)reply;
+}
+
+static void add(struct history *history, const struct world *world, uint32_t index) {
+  struct change change = world->nodes[index].config.self;
+  change.kind = index == 0 ? CHANGE_FOUND : CHANGE_ADD;
+  change.time = hlc_make(world_wall_ms(world) - 1000000 + index, 0);
+  change.issuer = 1;
+  enum err err = history_add(history, &change);
+  ASSERT(err == ERR_OK);
+}
+
+/* Each node knows of the founding, of itself and of few others. */
+static void scatter(struct world *world, struct prng *prng) {
+  static struct history history;
+  size_t room = HISTORY_ENCODED_MAX_BYTES(KNOWN + 2);
+  uint8_t *bytes = malloc(room);
+  ASSERT(bytes != NULL);
+  for (uint32_t i = 0; i < world->node_count; i++) {
+    history_init(&history);
+    add(&history, world, 0);
+    add(&history, world, i);
+    for (uint32_t j = 0; j < KNOWN; j++) {
+      add(&history, world, (uint32_t)prng_below(prng, world->node_count));
+    }
+    struct writer w = writer_make(bytes, room);
+    history_encode(&history, &w);
+    ASSERT(!w.failed);
+    struct bytes encoded = writer_bytes(&w);
+    disk_begin(&world->nodes[i].disk, SPACE_META, BYTES_LITERAL(META_HISTORY), &encoded, true);
+    disk_complete(&world->nodes[i].disk, ERR_OK);
+    world->nodes[i].config.found = false;
+  }
+  free(bytes);
+}
+
+static bool agreed(const struct world *world) {
+  uint64_t digest = history_digest(shard_history(world->nodes[0].shard));
+  for (uint32_t i = 0; i < world->node_count; i++) {
+    const struct shard *shard = world->nodes[i].shard;
+    if (shard_ring(shard)->member_count != world->node_count || history_digest(shard_history(shard)) != digest) {
+      return false;
+    }
+  }
+  return true;
+}
+
+struct tally {
+  uint64_t gossip_bytes, other_bytes;
+};
+
+static void count_sent(void *context, uint32_t from, uint32_t to, const struct message *message) {
+  struct tally *tally = context;
+  bool gossip = message->type == MESSAGE_GOSSIP || message->type == MESSAGE_HISTORY || message->type == MESSAGE_PROPS;
+  (void)from;
+  (void)to;
+  *(gossip ? &tally->gossip_bytes : &tally->other_bytes) += message_frame_size(message);
+}
+
+bool gossip_measure(uint32_t nodes, uint64_t seed) {
+  struct world *world = malloc(sizeof *world);
+  struct tally tally = {.gossip_bytes = 0};
+  struct prng prng;
+  struct shard_tunables tunables = {.request_timeout_ns = 3 * SECOND,
+                                    .hedge_ns = SECOND / 10,
+                                    .repair_window_ns = SECOND / 5,
+                                    .heartbeat_ns = SECOND,
+                                    .gossip_ns = SECOND,
+                                    .peer_timeout_ns = 5 * SECOND,
+                                    .small_value_bytes = 16384,
+                                    .value_max_bytes = VALUE_MAX_BYTES_DEFAULT};
+  ASSERT(world != NULL && nodes <= NODES_MAX);
+  world_init(world, seed);
+  prng_init(&prng, seed);
+  world->value_memory_bytes = VALUE_MEMORY_BYTES;
+  world->watch = (struct watch){.context = &tally, .replied = no_reply, .sent = count_sent};
+  for (uint32_t i = 0; i < nodes; i++) {
+    (void)world_add_node(world, PARTITIONS, &tunables);
+  }
+  scatter(world, &prng);
+  for (uint32_t i = 0; i < nodes; i++) {
+    process_start(world, i);
+  }
+  uint32_t rounds = 0;
+  while (rounds < ROUNDS_MAX && !agreed(world)) {
+    world_run(world, world->now_ns + SECOND);
+    rounds += 1;
+  }
+  bool well = agreed(world);
+  uint64_t until_agreed = tally.gossip_bytes;
+  world_run(world, world->now_ns + 20 * SECOND);
+  uint64_t at_rest = (tally.gossip_bytes - until_agreed) / 20 / nodes;
+  printf("gossip nodes=%" PRIu32 " %s rounds=%" PRIu32 " bytes_per_node=%" PRIu64
+         " converged_bytes_per_node_and_round=%" PRIu64 "\n",
+         nodes, well ? "agreed" : "DID NOT AGREE", rounds, until_agreed / nodes, at_rest);
+  (void)fflush(stdout);
+  world_deinit(world);
+  free(world);
+  return well;
+}
