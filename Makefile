@@ -13,7 +13,7 @@ help:
 	@echo 'make bench    the benchmarks of bench/run'
 	@echo 'make clean    remove build/'
 
-run: program
+run: program | setup-run
 	@exec build/gramme dev
 
 program: $(RELEASE)/build.ninja
@@ -43,6 +43,6 @@ bench: build | setup-bench
 clean:
 	@rm -rf build
 
-.PHONY: setup-build setup-test setup-lint setup-bench
+.PHONY: setup-build setup-run setup-test setup-lint setup-bench
 setup-%:
 	@tools/setup $*

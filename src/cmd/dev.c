@@ -307,6 +307,24 @@ static bool tell_early_end(struct dev *dev) {
   return true;
 }
 
+/* One node can keep one copy: the defaults would refuse every write. A property that was set before is left alone. */
+static bool set_single(const struct dev_node *node, char *why) {
+  const struct bytes command[] = {BYTES_LITERAL("DYNAMO.BUCKET"), BYTES_LITERAL("default"), BYTES_LITERAL("SET"),
+                                  BYTES_LITERAL("n"), BYTES_LITERAL("1"), BYTES_LITERAL("r"), BYTES_LITERAL("1"),
+                                  BYTES_LITERAL("w"), BYTES_LITERAL("1")};
+  struct remote_target target = {"127.0.0.1", (uint16_t)node->options.port, node->options.requirepass, 500, 2000};
+  struct remote *remote = remote_open(&target, why);
+  struct remote_answer *answer =
+      remote != NULL ? remote_call(remote, command, sizeof command / sizeof command[0], why) : NULL;
+  bool done = answer != NULL && answer->kind != REMOTE_ERROR;
+  if (answer != NULL && !done) {
+    snprintf(why, REMOTE_WHY, "%s", answer->text);
+  }
+  remote_answer_free(answer);
+  remote_close(remote);
+  return done;
+}
+
 static enum start wait_ready(struct dev *dev) {
   char why[REMOTE_WHY] = "";
   uint32_t next = 0; /* nodes below it are ready */
@@ -329,6 +347,10 @@ static enum start wait_ready(struct dev *dev) {
     if (number != 0 && number != SIGCHLD) {
       return START_INTERRUPTED;
     }
+  }
+  if (dev->devdir.count == 1 && dev->devdir.is_new && !set_single(&dev->devdir.nodes[0], why)) {
+    terminal_fail("node-1 can not be set to one copy (n, r and w of bucket default): %s", why);
+    return START_FAILED;
   }
   return START_READY;
 }

@@ -47,6 +47,7 @@ static const struct argp argp = {
 static void print_cluster(const json_t *document) {
   const json_t *cluster = field_object(document, "cluster");
   const json_t *totals = field_object(document, "totals");
+  bool forming = field_true(cluster, "forming") && field_true(field_object(document, "node"), "member");
   uint64_t down = field_number(totals, "members_down");
   uint64_t members = field_number(cluster, "members");
   printf("%scluster%s  %s%s%s   %" PRIu64 " member%s, ", terminal_on(STYLE_DIM), terminal_off(),
@@ -54,7 +55,7 @@ static void print_cluster(const json_t *document) {
   printf("%s%" PRIu64 " down%s", terminal_on(down > 0 ? STYLE_RED : STYLE_PLAIN), down, terminal_off());
   printf("   %" PRIu64 " partitions   history %s%s\n", field_number(cluster, "partitions"),
          field_text(cluster, "history_digest"),
-         field_true(cluster, "forming") ? "   being formed: no data yet, nodes may join" : "");
+         forming ? "   being formed: no data yet, nodes may join" : "");
 }
 
 static void print_node(const json_t *document) {

@@ -43,8 +43,8 @@ static void missing_text(const struct front *front, const struct outcome *outcom
   size_t at = 0;
   text[0] = '\0';
   if (ring->member_count < outcome->wanted) {
-    snprintf(text, size, " (the cluster has %" PRIu32 " member%s)", ring->member_count,
-             ring->member_count == 1 ? "" : "s");
+    snprintf(text, size, " (the cluster has %" PRIu32 " member%s: add nodes, or lower n, r, w with DYNAMO.BUCKET)",
+             ring->member_count, ring->member_count == 1 ? "" : "s");
     return;
   }
   for (uint32_t i = 0; i < count && at < size; i++) {

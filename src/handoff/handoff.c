@@ -109,19 +109,19 @@ static struct tally *tally_of(struct handoff *handoff, uint32_t owner) {
   return &handoff->tallies[at];
 }
 
-/* When the oldest version in it was written. */
+/* When the latest version in it was written: the put that made the hint, or the last that added to it. */
 static uint64_t written_ms(struct bytes encoded) {
   struct object object;
   struct sibling sibling;
-  uint64_t oldest = UINT64_MAX;
+  uint64_t latest = 0;
   if (encoded.size == 0 || object_open(&object, encoded) != ERR_OK) {
     return 0;
   }
   struct sibling_cursor cursor = object_siblings(&object);
   while (sibling_next(&cursor, &sibling)) {
-    oldest = hlc_ms(sibling.dot.time) < oldest ? hlc_ms(sibling.dot.time) : oldest;
+    latest = hlc_ms(sibling.dot.time) > latest ? hlc_ms(sibling.dot.time) : latest;
   }
-  return oldest == UINT64_MAX ? 0 : oldest;
+  return latest;
 }
 
 static void tally_add(struct handoff *handoff, uint32_t owner, uint64_t ms) {

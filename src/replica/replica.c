@@ -310,6 +310,7 @@ static void commit_take(struct replica *replica, struct step *step, uint32_t ind
   struct slot *slot = &replica->slots[operation->slot];
   bool sync = (operation->flags & MESSAGE_NOSYNC) == 0 && !PLANTED(unsynced);
   operation->removes = object == NULL;
+  step->stats->keys_new += slot->space == SPACE_OBJECTS && slot->object == NULL && object != NULL ? 1 : 0;
   operation->adds = slot->space == SPACE_HINTS && slot->object == NULL;
   blob_put(slot->object);
   slot->object = object;

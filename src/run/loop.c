@@ -110,7 +110,7 @@ static void on_second(uv_timer_t *timer) {
     node_say_ready(node);
     uv_timer_set_repeat(timer, 1000);
   }
-  disk_statistics(node->disk, &statistics);
+  node_statistics(node, &statistics);
   shard_set_health(node->shard, statistics.nospace, statistics.keys);
   if (statistics.nospace != node->nospace) {
     node->nospace = statistics.nospace;
@@ -274,6 +274,9 @@ static void node_turn(uv_prepare_t *prepare) {
 /* -- beginning ------------------------------------------------------------------------------------ */
 
 void node_loop_start(struct node *node) {
+  struct store_statistics statistics;
+  disk_statistics(node->disk, &statistics);
+  node->keys_base = statistics.keys;
   static const int numbers[3] = {SIGTERM, SIGINT, SIGHUP};
   uv_prepare_init(&node->loop, &node->prepare);
   uv_idle_init(&node->loop, &node->idle);

@@ -65,6 +65,8 @@ struct node {
   struct server *server;
   struct front *front;
 
+  uint64_t keys_base; /* that the store held at the start, as it estimates */
+
   /* Replies on their way to the front. */
   struct buffer replies;
   struct buffer_total replies_memory;
@@ -125,5 +127,8 @@ extern const struct peers_handler node_peers_handler;
 /* -- services.c ------------------------------------------------------------------ */
 struct front_services node_services(struct node *node);
 struct shard_tunables node_tunables(const struct options *options);
+/* The store's, but for the keys: an engine that appends counts each overwriting until it has merged it away, so they are what it
+ * held at the start and what the core has seen come into being since. */
+void node_statistics(const struct node *node, struct store_statistics *statistics);
 
 #endif

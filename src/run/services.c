@@ -35,9 +35,13 @@ static const struct shard *service_shard(void *context) {
   return node->shard;
 }
 
-static void service_store_statistics(void *context, struct store_statistics *statistics) {
-  const struct node *node = context;
+void node_statistics(const struct node *node, struct store_statistics *statistics) {
   disk_statistics(node->disk, statistics);
+  statistics->keys = node->keys_base + shard_stats(node->shard)->keys_new;
+}
+
+static void service_store_statistics(void *context, struct store_statistics *statistics) {
+  node_statistics(context, statistics);
 }
 
 static uint64_t service_now_ns(void *context) {

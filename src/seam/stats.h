@@ -21,7 +21,8 @@
   X(hints_kept, "hints written for others")                                    \
   X(hints_delivered, "hints handed to their owner and deleted")                \
   X(hints, "hints now kept")                                                   \
-  X(hint_oldest_ms, "wall-clock time of the oldest hint, 0 none")              \
+  X(hint_oldest_ms, "wall-clock time of the oldest hint at the most, 0 none")              \
+  X(keys_new, "keys that came into being here since the start")                     \
   X(merges, "merges that made a third object of two")                          \
   X(truncated, "clock entries dropped past the limit")                         \
   X(overfull, "merges refused past a limit")                                   \

@@ -429,8 +429,8 @@ class Quorums(unittest.TestCase):
 
     def test_more_copies_than_nodes(self):
         with Cluster(1, engine="memory") as cluster:
-            self.refused(r"^QUORUM wanted W=2, 1 answered \(the cluster has 1 member\)$", cluster[0], "SET", "a", "b")
-            self.refused(r"^QUORUM wanted R=2, 1 answered \(the cluster has 1 member\)$", cluster[0], "GET", "a")
+            self.refused(r"^QUORUM wanted W=2, 1 answered \(the cluster has 1 member: add nodes, or lower n, r, w with DYNAMO\.BUCKET\)$", cluster[0], "SET", "a", "b")
+            self.refused(r"^QUORUM wanted R=2, 1 answered \(the cluster has 1 member: add nodes, or lower n, r, w with DYNAMO\.BUCKET\)$", cluster[0], "GET", "a")
             cluster[0].call("DYNAMO.BUCKET", "default", "SET", "n", 1, "r", 1, "w", 1)
             self.assertEqual(cluster[0].call("SET", "a", "b"), "OK")
             self.assertEqual(cluster[0].call("GET", "a"), b"b")

@@ -264,7 +264,7 @@ static void failures_of_the_core_say_what_happened(void **state) {
   failure(ERR_TIMEOUT, QUORUM_R, 2, 1, 0xff);
   check(client, "GET k\r\n", "-TIMEOUT wanted R=2, 1 answered in time (node 000000ff is down)\r\n");
   failure(ERR_QUORUM, QUORUM_W, 5, 0, WORLD_SELF);
-  check(client, "SET k v\r\n", "-QUORUM wanted W=5, 0 answered (the cluster has 3 members)\r\n");
+  check(client, "SET k v\r\n", "-QUORUM wanted W=5, 0 answered (the cluster has 3 members: add nodes, or lower n, r, w with DYNAMO.BUCKET)\r\n");
   failure(ERR_TIMEOUT, QUORUM_NONE, 0, 0, 0);
   check(client, "GET k\r\n", "-TIMEOUT too few nodes answered in time\r\n");
   for (int err = ERR_OK + 1; err < ERR_COUNT; err++) {
