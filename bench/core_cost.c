@@ -1,5 +1,6 @@
-/* What one put or get costs the pure core, for counting instructions: a cluster of shards in one process, a network without
- * delay, a disk that is a table of blobs. Run by bench/instructions.py under callgrind, which counts inside shard_step only.
+/* What one put or get costs the pure core, for counting instructions: a cluster of shards in one process, a network
+ * without delay, a disk that is a table of blobs. Run by bench/instructions.py under callgrind, which counts inside
+ * shard_step only.
  *
  *     core_cost NODES put|get COUNT
  */

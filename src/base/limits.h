@@ -7,63 +7,67 @@
 #define GRAMME_BASE_LIMITS_H
 
 /* -- keys and values (paper §2: objects are usually below 1 MB) ---------- */
-#define KEY_MAX_BYTES 65535u                   /* longer: ERR_TOOBIG */
-#define VALUE_MAX_BYTES_DEFAULT (1u << 20)     /* option max-value */
-#define VALUE_MAX_BYTES_CEILING (16u << 20)    /* max-value may not exceed this */
-#define OBJECT_MAX_BYTES (64u << 20)           /* all siblings and clocks of one key; a put past it: ERR_TOOBIG */
-#define SIBLINGS_PUT_MAX 256u                  /* ceiling of the property sibling_max; a put past it: ERR_SIBLINGS */
+#define KEY_MAX_BYTES 65535u                /* longer: ERR_TOOBIG */
+#define VALUE_MAX_BYTES_DEFAULT (1u << 20)  /* option max-value */
+#define VALUE_MAX_BYTES_CEILING (16u << 20) /* max-value may not exceed this */
+#define OBJECT_MAX_BYTES (64u << 20)        /* all siblings and clocks of one key; a put past it: ERR_TOOBIG */
+#define SIBLINGS_PUT_MAX 256u               /* ceiling of the property sibling_max; a put past it: ERR_SIBLINGS */
 #define SIBLING_MAX_DEFAULT 64u
-#define SIBLINGS_MAX 2048u                     /* one object, merges included; a merge past it is refused and counted */
-#define CLOCK_PAIRS_MAX 50u                    /* paper §4.4: older ones are dropped, counted: a false sibling at worst */
-#define CONTEXT_MAX_BYTES 65536u               /* encoded; longer is ERR_BADCONTEXT */
+#define SIBLINGS_MAX 2048u /* one object, merges included; a merge past it is refused and counted */
+/* paper §4.4: older ones are dropped, counted: a false sibling at worst */
+#define CLOCK_PAIRS_MAX 50u
+#define CONTEXT_MAX_BYTES 65536u /* encoded; longer is ERR_BADCONTEXT */
 
 /* -- ring (paper §6.2) -------------------------------------------------- */
 #define PARTITIONS_MAX 16384u
 #define PARTITIONS_DEFAULT 1024u
-#define SLOTS 16384u                           /* Redis Cluster hash slots */
-#define MEMBERS_MAX 256u                       /* nodes in the ring at one time */
-#define HISTORY_MAX 4096u                      /* membership records; an add past it is refused */
-#define REPLICAS_MAX 7u                        /* N of a bucket */
-#define PREFERENCE_MAX 32u                     /* replicas and stand-ins of one partition that are considered */
+#define SLOTS 16384u       /* Redis Cluster hash slots */
+#define MEMBERS_MAX 256u   /* nodes in the ring at one time */
+#define HISTORY_MAX 4096u  /* membership records; an add past it is refused */
+#define REPLICAS_MAX 7u    /* N of a bucket */
+#define PREFERENCE_MAX 32u /* replicas and stand-ins of one partition that are considered */
 #define WEIGHT_MAX 1000u
-#define NAME_MAX_BYTES 32u                     /* node name, zone, cluster name */
+#define NAME_MAX_BYTES 32u /* node name, zone, cluster name */
 #define HOST_MAX_BYTES 64u
-#define BUCKETS_MAX 256u                       /* buckets with properties of their own; one more: ERR_FULL */
+#define BUCKETS_MAX 256u /* buckets with properties of their own; one more: ERR_FULL */
 #define BUCKET_NAME_MAX_BYTES 64u
 
 /* -- per shard tables ---------------------------------------------------- */
-#define REQUESTS_MAX 8192u                     /* coordinated at one time; full: the oldest that only waits for stragglers is let go, else ERR_BUSY */
-#define PENDING_KEYS_MAX 8192u                 /* keys with a read or a commit in flight; full: ERR_BUSY */
-#define PENDING_OPS_MAX 16384u                 /* operations that wait for such a key; full: ERR_BUSY */
-#define OPS_PER_STEP_MAX 64u                   /* waiting operations that one step runs; the rest at once in the next step */
-#define LOCAL_MESSAGES_MAX 1024u                /* messages of a step to its own node */
-#define EFFECTS_MAX 4096u                      /* effects of one step; asserted, not reached by construction */
-#define REPLIES_PER_STEP_MAX 256u              /* of those, replies to clients; asserted too, see step_replies_left */
-#define REPLY_CONTEXT_ROOM_BYTES (1u << 20)    /* contexts of a step's replies; scarce: cut to CLOCK_PAIRS_MAX pairs */
-#define HANDOFF_WINDOW 128u                    /* hints under way to one node at a time */
+/* coordinated at one time; full: the oldest that only waits for stragglers is let go, else ERR_BUSY */
+#define REQUESTS_MAX 8192u
+#define PENDING_KEYS_MAX 8192u /* keys with a read or a commit in flight; full: ERR_BUSY */
+#define PENDING_OPS_MAX 16384u /* operations that wait for such a key; full: ERR_BUSY */
+/* waiting operations that one step runs; the rest at once in the next step */
+#define OPS_PER_STEP_MAX 64u
+#define LOCAL_MESSAGES_MAX 1024u            /* messages of a step to its own node */
+#define EFFECTS_MAX 4096u                   /* effects of one step; asserted, not reached by construction */
+#define REPLIES_PER_STEP_MAX 256u           /* of those, replies to clients; asserted too, see step_replies_left */
+#define REPLY_CONTEXT_ROOM_BYTES (1u << 20) /* contexts of a step's replies; scarce: cut to CLOCK_PAIRS_MAX pairs */
+#define HANDOFF_WINDOW 128u                 /* hints under way to one node at a time */
 #define HANDOFF_WINDOW_BYTES (1u << 20)
 
 /* -- membership (paper §4.8) ---------------------------------------------- */
-#define PEERS_MAX (3u * MEMBERS_MAX)           /* nodes that the detector knows: members, strangers, former members */
-#define STRANGERS_MAX MEMBERS_MAX              /* connected nodes that are not members; one more is not listened to */
-#define JOIN_ISSUE_NS 1500000000u              /* a seed issues an ADD within this time of asking, or gives it up */
-#define JOIN_EFFECT_NS 3000000000u             /* and the ADD must be durable within this, or it is withdrawn */
-#define JOIN_PROMISE_NS 5000000000u            /* how long who was asked takes no write: time for the news to arrive */
-#define JOIN_RETRY_NS 1000000000u              /* between a joiner's attempts */
-#define JOIN_REFUSED_NS 5000000000u            /* the same after a refusal */
-#define REASON_MAX_BYTES 400u                  /* why a join was refused, in words; longer is cut */
-#define PERSIST_RETRY_NS 1000000000u           /* between attempts to store membership after a failure */
+#define PEERS_MAX (3u * MEMBERS_MAX) /* nodes that the detector knows: members, strangers, former members */
+#define STRANGERS_MAX MEMBERS_MAX    /* connected nodes that are not members; one more is not listened to */
+#define JOIN_ISSUE_NS 1500000000u    /* a seed issues an ADD within this time of asking, or gives it up */
+#define JOIN_EFFECT_NS 3000000000u   /* and the ADD must be durable within this, or it is withdrawn */
+#define JOIN_PROMISE_NS 5000000000u  /* how long who was asked takes no write: time for the news to arrive */
+#define JOIN_RETRY_NS 1000000000u    /* between a joiner's attempts */
+#define JOIN_REFUSED_NS 5000000000u  /* the same after a refusal */
+#define REASON_MAX_BYTES 400u        /* why a join was refused, in words; longer is cut */
+#define PERSIST_RETRY_NS 1000000000u /* between attempts to store membership after a failure */
 
 /* -- wire ---------------------------------------------------------------- */
 #define FRAME_HEADER_BYTES 32u
 #define FRAME_BODY_MAX_BYTES (OBJECT_MAX_BYTES + (1u << 20)) /* larger: the connection is closed */
-#define PEER_QUEUE_MAX_BYTES (64u << 20)       /* unsent bytes to one peer; past it messages are dropped and counted */
+#define PEER_QUEUE_MAX_BYTES (64u << 20) /* unsent bytes to one peer; past it messages are dropped and counted */
 
 /* -- clients -------------------------------------------------------------- */
-#define CLIENTS_MAX_DEFAULT 10000u             /* option max-clients; one more is told so and closed */
-#define CLIENT_OUTPUT_MAX_BYTES_DEFAULT (32u << 20) /* option client-output-limit; past it the client is closed and counted */
-#define CLIENT_PIPELINE_MAX 1024u              /* unanswered requests of one client; past it its socket is not read */
-#define COMMAND_ARGS_MAX 1024u                 /* arguments of one command, keys of one MGET */
+#define CLIENTS_MAX_DEFAULT 10000u /* option max-clients; one more is told so and closed */
+/* option client-output-limit; past it the client is closed and counted */
+#define CLIENT_OUTPUT_MAX_BYTES_DEFAULT (32u << 20)
+#define CLIENT_PIPELINE_MAX 1024u /* unanswered requests of one client; past it its socket is not read */
+#define COMMAND_ARGS_MAX 1024u    /* arguments of one command, keys of one MGET */
 #define INLINE_MAX_BYTES 65536u
 
 #endif

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 /*        name                 checker   what is wrong                                                                */
+/* clang-format off */
 #define PLANT_TABLE(X)                                                                                 \
   X(unsynced, acked, "a commit is acknowledged as durable without having been synced")                 \
   X(early_ack, quorum, "a write is acknowledged as durable before it is on disk")                      \
@@ -27,6 +28,7 @@
   X(never_up, live, "a peer that was taken for down stays down until it connects again")               \
   X(no_timer, once, "a get has no timer")                                                              \
   X(assertion, assert, "an assertion that does not always hold")
+/* clang-format on */
 
 #ifdef GRAMME_PLANT
 enum plant {

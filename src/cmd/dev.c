@@ -309,9 +309,15 @@ static bool tell_early_end(struct dev *dev) {
 
 /* One node can keep one copy: the defaults would refuse every write. A property that was set before is left alone. */
 static bool set_single(const struct dev_node *node, char *why) {
-  const struct bytes command[] = {BYTES_LITERAL("DYNAMO.BUCKET"), BYTES_LITERAL("default"), BYTES_LITERAL("SET"),
-                                  BYTES_LITERAL("n"), BYTES_LITERAL("1"), BYTES_LITERAL("r"), BYTES_LITERAL("1"),
-                                  BYTES_LITERAL("w"), BYTES_LITERAL("1")};
+  const struct bytes command[] = {BYTES_LITERAL("DYNAMO.BUCKET"),
+                                  BYTES_LITERAL("default"),
+                                  BYTES_LITERAL("SET"),
+                                  BYTES_LITERAL("n"),
+                                  BYTES_LITERAL("1"),
+                                  BYTES_LITERAL("r"),
+                                  BYTES_LITERAL("1"),
+                                  BYTES_LITERAL("w"),
+                                  BYTES_LITERAL("1")};
   struct remote_target target = {"127.0.0.1", (uint16_t)node->options.port, node->options.requirepass, 500, 2000};
   struct remote *remote = remote_open(&target, why);
   struct remote_answer *answer =

@@ -54,8 +54,7 @@ static void print_cluster(const json_t *document) {
          terminal_on(STYLE_BOLD), field_text(cluster, "name"), terminal_off(), members, members == 1 ? "" : "s");
   printf("%s%" PRIu64 " down%s", terminal_on(down > 0 ? STYLE_RED : STYLE_PLAIN), down, terminal_off());
   printf("   %" PRIu64 " partitions   history %s%s\n", field_number(cluster, "partitions"),
-         field_text(cluster, "history_digest"),
-         forming ? "   being formed: no data yet, nodes may join" : "");
+         field_text(cluster, "history_digest"), forming ? "   being formed: no data yet, nodes may join" : "");
 }
 
 static void print_node(const json_t *document) {

@@ -299,17 +299,17 @@ void coord_command(struct coord *coord, struct step *step, const struct command 
     return;
   }
   switch (command->kind) {
-    case COMMAND_GET:
-      get_start(coord, step, command);
-      break;
-    case COMMAND_PUT:
-      put_start(coord, step, command);
-      break;
-    case COMMAND_EXPLAIN:
-      explain_start(coord, step, command);
-      break;
-    case COMMAND_BUCKET_SET:
-      ASSERT(false && "membership's command");
+  case COMMAND_GET:
+    get_start(coord, step, command);
+    break;
+  case COMMAND_PUT:
+    put_start(coord, step, command);
+    break;
+  case COMMAND_EXPLAIN:
+    explain_start(coord, step, command);
+    break;
+  case COMMAND_BUCKET_SET:
+    ASSERT(false && "membership's command");
   }
 }
 
@@ -324,33 +324,33 @@ void coord_message(struct coord *coord, struct step *step, uint32_t from, const 
     return;
   }
   switch (request->kind) {
-    case REQUEST_GET:
-      get_message(coord, step, request, from, message);
-      break;
-    case REQUEST_PUT:
-      put_message(coord, step, request, from, message);
-      break;
-    case REQUEST_EXPLAIN:
-      explain_message(coord, step, request, from, message);
-      break;
-    case REQUEST_FREE:
-      ASSERT(false && "request_find yields live requests");
+  case REQUEST_GET:
+    get_message(coord, step, request, from, message);
+    break;
+  case REQUEST_PUT:
+    put_message(coord, step, request, from, message);
+    break;
+  case REQUEST_EXPLAIN:
+    explain_message(coord, step, request, from, message);
+    break;
+  case REQUEST_FREE:
+    ASSERT(false && "request_find yields live requests");
   }
 }
 
 static void timer_fired(struct coord *coord, struct step *step, struct request *request) {
   switch (request->kind) {
-    case REQUEST_GET:
-      get_timer(coord, step, request);
-      break;
-    case REQUEST_PUT:
-      put_timer(coord, step, request);
-      break;
-    case REQUEST_EXPLAIN:
-      explain_finish(coord, step, request);
-      break;
-    case REQUEST_FREE:
-      ASSERT(false && "a free request has no timer");
+  case REQUEST_GET:
+    get_timer(coord, step, request);
+    break;
+  case REQUEST_PUT:
+    put_timer(coord, step, request);
+    break;
+  case REQUEST_EXPLAIN:
+    explain_finish(coord, step, request);
+    break;
+  case REQUEST_FREE:
+    ASSERT(false && "a free request has no timer");
   }
 }
 

@@ -14,22 +14,26 @@
  *        |
  *        +---- nobody left to ask, or `request-timeout`: reply the error -> (freed)
  *
- * GET  start -> READING -- R, PR reached: reply -> REPLIED -- all answered, or `repair-window` passed: repair -> (freed)
+ * GET  start -> READING -- R, PR reached: reply -> REPLIED -- all answered, or `repair-window` passed: repair ->
+ * (freed)
  *                  |
  *                  +------ nobody left to ask, or `request-timeout`: reply the error -> (freed)
  *
- * The first N *healthy* nodes of the preference list take part (sloppy quorum, §4.6): a stand-in writes for the `owner` it stands in for.
- * A replica that fails or is silent for `hedge` is joined by the next stand-in; when there is none the coordinator itself keeps a hint (which
- * does not count towards W). Reads are coordinated where they arrive: that needs no state of the key and spares the paper's forwarding hop
- * (docs/adr/0003). All N are asked, the fastest R suffice; the others' answers are awaited after the reply, and replicas
- * found behind are sent what the read merged (read repair).
+ * The first N *healthy* nodes of the preference list take part (sloppy quorum, §4.6): a stand-in writes for the `owner`
+ * it stands in for. A replica that fails or is silent for `hedge` is joined by the next stand-in; when there is none
+ * the coordinator itself keeps a hint (which does not count towards W). Reads are coordinated where they arrive: that
+ * needs no state of the key and spares the paper's forwarding hop (docs/adr/0003). All N are asked, the fastest R
+ * suffice; the others' answers are awaited after the reply, and replicas found behind are sent what the read merged
+ * (read repair).
  *
- * A forwarded put is tried elsewhere only when its coordinator has certainly not done it (it said so). Silence or a lost connection is
- * answered to the client as TIMEOUT, which says that the write may have taken effect: tried again, it could stand there twice, as two
- * siblings of which a reader has seen one only (docs/adr/0004). A coordinator takes a forward once however often it comes.
+ * A forwarded put is tried elsewhere only when its coordinator has certainly not done it (it said so). Silence or a
+ * lost connection is answered to the client as TIMEOUT, which says that the write may have taken effect: tried again,
+ * it could stand there twice, as two siblings of which a reader has seen one only (docs/adr/0004). A coordinator takes
+ * a forward once however often it comes.
  *
- * INVARIANTS: answers are counted per distinct node, never per message; each command gets exactly one reply; a request holds
- * its key and its objects until it is freed; an OK put had W distinct nodes with the version, DW of them durably, PW of them primaries.
+ * INVARIANTS: answers are counted per distinct node, never per message; each command gets exactly one reply; a request
+ * holds its key and its objects until it is freed; an OK put had W distinct nodes with the version, DW of them durably,
+ * PW of them primaries.
  */
 #ifndef GRAMME_COORD_COORD_H
 #define GRAMME_COORD_COORD_H

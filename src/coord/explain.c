@@ -1,4 +1,5 @@
-/* explain: every node of the preference list tells the clock of what it holds of a key, and of the hints that it keeps. */
+/* explain: every node of the preference list tells the clock of what it holds of a key, and of the hints that it
+ * keeps. */
 #include <string.h>
 
 #include "base/assert.h"
@@ -90,8 +91,7 @@ void explain_message(struct coord *coord, struct step *step, struct request *req
     return;
   }
   struct object object;
-  bool present = message->err == ERR_OK && message->object.size > 0 &&
-                 object_open(&object, message->object) == ERR_OK;
+  bool present = message->err == ERR_OK && message->object.size > 0 && object_open(&object, message->object) == ERR_OK;
   if (message->owner == 0) {
     explained->answered = message->err == ERR_OK;
   }

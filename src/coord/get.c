@@ -183,8 +183,8 @@ static void get_take(struct coord *coord, struct step *step, struct request *req
     return;
   }
   struct blob *merged = NULL;
-  err = object_merge(step->scratch, step->pool, request->object, message->object, message->object_blob, request->resolve,
-                     step->version_stats, &merged);
+  err = object_merge(step->scratch, step->pool, request->object, message->object, message->object_blob,
+                     request->resolve, step->version_stats, &merged);
   if (err != ERR_OK) {
     request->failure = err;
     get_target_lost(coord, step, request, target);

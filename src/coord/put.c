@@ -121,7 +121,8 @@ static void send_write(struct coord *coord, struct step *step, const struct requ
   step_send(step, to, &write);
 }
 
-/* Somebody else takes the copy of a target that failed or is silent: the next stand-in, or this node as a hint that does not count. */
+/* Somebody else takes the copy of a target that failed or is silent: the next stand-in, or this node as a hint that
+ * does not count. */
 static void put_join(struct coord *coord, struct step *step, struct request *request, struct target *target) {
   if (target->joined || request->object == NULL) {
     return;
@@ -278,8 +279,7 @@ static void put_stamped(struct coord *coord, struct step *step, struct request *
     if (!step_is_up(step, target->node)) {
       put_target_lost(coord, step, request, target); /* it went down while the own replica read */
     } else if (target->node != step->self) {
-      send_write(coord, step, request, target->node, target->owner,
-                 request->flags & (MESSAGE_EARLY | MESSAGE_NOSYNC));
+      send_write(coord, step, request, target->node, target->owner, request->flags & (MESSAGE_EARLY | MESSAGE_NOSYNC));
     }
   }
   /* They are asked only now: `hedge` begins anew. */
@@ -335,8 +335,9 @@ static bool was_tried(const struct request *request, uint32_t node) {
   return false;
 }
 
-/* Who shall coordinate: this node when it is one of the first N healthy ("any of the top N", §6.4), else the fastest reader that the
- * context names, else the first of them. Those that have refused are passed over; this node is the last resort. */
+/* Who shall coordinate: this node when it is one of the first N healthy ("any of the top N", §6.4), else the fastest
+ * reader that the context names, else the first of them. Those that have refused are passed over; this node is the last
+ * resort. */
 static uint32_t choose_coordinator(const struct step *step, const struct request *request, uint32_t preferred) {
   uint32_t first = 0;
   bool wanted = false;
@@ -411,7 +412,8 @@ static void put_forward_replied(struct coord *coord, struct step *step, struct r
   uint32_t coordinator = 0;
   if (context_decode(message->object, binding, &coord->past, &coordinator) != ERR_OK) {
     COUNT(step->stats->messages_bad);
-    put_fail(coord, step, request, ERR_CORRUPT, NULL, "the coordinator's answer was damaged; the write may have taken effect");
+    put_fail(coord, step, request, ERR_CORRUPT, NULL,
+             "the coordinator's answer was damaged; the write may have taken effect");
     return;
   }
   struct reply *reply = step_reply(step, request->origin_request);

@@ -24,7 +24,7 @@ enum target_state { TARGET_SENT = 0, TARGET_ACCEPTED, TARGET_UNRESOLVED, TARGET_
 /* A node that was asked. */
 struct target {
   uint32_t node;
-  uint32_t owner;     /* 0: its own replica; else the node that it stands in for */
+  uint32_t owner; /* 0: its own replica; else the node that it stands in for */
   enum target_state state;
   bool joined;        /* it was silent or failed, and somebody else was asked in its stead */
   bool fetching;      /* GET: its values have been asked for */
@@ -36,26 +36,26 @@ struct request {
   enum request_kind kind;
   enum request_phase phase;
   uint32_t generation;
-  uint32_t next, previous;   /* free list; or the list of those that have replied, oldest first */
-  uint32_t origin;           /* node that forwarded it; 0: a client of this node */
-  uint64_t origin_request;   /* its number there, or the client's token */
+  uint32_t next, previous; /* free list; or the list of those that have replied, oldest first */
+  uint32_t origin;         /* node that forwarded it; 0: a client of this node */
+  uint64_t origin_request; /* its number there, or the client's token */
   uint64_t started_ns;
-  bool hedged;               /* `hedge` has passed */
-  struct blob *key;          /* store key */
+  bool hedged;      /* `hedge` has passed */
+  struct blob *key; /* store key */
   struct preference preference;
-  uint32_t next_stand_in;    /* index into preference */
+  uint32_t next_stand_in; /* index into preference */
   uint32_t target_count;
   struct target targets[TARGETS_MAX];
   uint8_t need, need_primary, need_durable; /* R PR -, or W PW DW */
-  enum err failure;          /* what the last failed target said */
-  struct blob *object;       /* PUT: as stamped. GET: merged so far */
-  uint64_t digest;           /* GET: of `object` */
+  enum err failure;                         /* what the last failed target said */
+  struct blob *object;                      /* PUT: as stamped. GET: merged so far */
+  uint64_t digest;                          /* GET: of `object` */
   enum resolve resolve;
-  uint32_t fastest;          /* GET: the primary that answered first */
+  uint32_t fastest; /* GET: the primary that answered first */
   /* PUT */
   struct put_options options;
-  uint8_t flags;             /* of STAMP and WRITE: BLIND, EARLY, NOSYNC */
-  struct blob *value;        /* while it may have to be sent again */
+  uint8_t flags;      /* of STAMP and WRITE: BLIND, EARLY, NOSYNC */
+  struct blob *value; /* while it may have to be sent again */
   struct blob *context;
   struct dot dot;
   uint32_t tried_count;
@@ -75,14 +75,15 @@ struct coord {
   uint32_t timer_places[REQUESTS_MAX];
   uint64_t forward_ring[FORWARDS_REMEMBERED]; /* hashes of the latest forwards taken; 0 unused */
   uint32_t forward_next;
-  struct map forwards;        /* the same, to find them */
+  struct map forwards; /* the same, to find them */
   struct map_slot forward_slots[4u * FORWARDS_REMEMBERED];
-  struct past past;           /* scratch: of the context being made */
+  struct past past; /* scratch: of the context being made */
   struct request requests[REQUESTS_MAX];
 };
 
 /* -- the table ------------------------------------------------------------------ */
-/* A zeroed request with its key, or NULL: full even after letting go of one that only waits for stragglers. Takes a reference to `key`. */
+/* A zeroed request with its key, or NULL: full even after letting go of one that only waits for stragglers. Takes a
+ * reference to `key`. */
 struct request *request_new(struct coord *coord, struct step *step, enum request_kind kind, struct blob *key);
 void request_free(struct coord *coord, struct request *request);
 uint64_t request_number(const struct coord *coord, const struct request *request);
@@ -98,10 +99,11 @@ void request_plan(struct step *step, struct request *request, uint8_t n);
 struct target *request_target(struct request *request, uint32_t node, uint32_t owner);
 /* The next healthy stand-in becomes a target for `owner`; NULL when there is none left. */
 struct target *request_stand_in(struct step *step, struct request *request, uint32_t owner);
-/* Targets in one of the states of `mask` (1 << state), only primaries if asked. Distinct nodes: each node is a target once. */
+/* Targets in one of the states of `mask` (1 << state), only primaries if asked. Distinct nodes: each node is a target
+ * once. */
 uint32_t request_count(const struct request *request, uint32_t mask, bool primaries_only);
-/* Of a request that has asked nobody yet: can enough be asked? If not, those who could be count as having answered, so that the error
- * names just the others. */
+/* Of a request that has asked nobody yet: can enough be asked? If not, those who could be count as having answered, so
+ * that the error names just the others. */
 bool request_reachable(struct request *request);
 /* Who of the replicas has not answered, for the error's text. */
 void request_outcome(const struct request *request, enum quorum_kind kind, uint8_t wanted, uint32_t answered,

@@ -235,14 +235,16 @@ void handle_client_setinfo(struct call *call) {
   }
 }
 
+/* Clients want all numbers that Redis has; those that mean nothing here are 0. */
 static void output_client_line(struct output *out, const struct session *session, uint64_t now_ns) {
+  size_t queued = client_queued(session->client);
   uint64_t age = (now_ns - session->opened_ns) / 1000000000u;
   uint64_t idle = (now_ns - session->active_ns) / 1000000000u;
   output_format(out, "id=%" PRIu64 " addr=%s name=%s age=%" PRIu64 " idle=%" PRIu64, client_id(session->client),
                 client_address(session->client), session->name == NULL ? "" : session->name, age, idle);
-  output_format(out, " flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 pending=%" PRIu32 " omem=%zu cmd=%s user=default",
-                session_unanswered(session), client_queued(session->client),
-                session->last == NULL ? "NULL" : session->last->name);
+  output_format(out, " flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0");
+  output_format(out, " obl=0 oll=0 omem=%zu tot-mem=%zu events=r pending=%" PRIu32 " cmd=%s user=default", queued, queued,
+                session_unanswered(session), session->last == NULL ? "NULL" : session->last->name);
   output_format(out, " redir=-1 resp=%d lib-name=%s lib-ver=%s\n", session->resp3 ? 3 : 2,
                 session->library == NULL ? "" : session->library,
                 session->library_version == NULL ? "" : session->library_version);

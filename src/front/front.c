@@ -118,8 +118,8 @@ void front_progressed(struct front *front) {
   size_t expected = pool->expected_bytes;
   uint32_t outstanding = pool->outstanding;
   bool idle = outstanding == 0;
-  while (list_linked(&front->starved) && (idle || (outstanding < PARTS_MAX && pool->kept_bytes < KEPT_BYTES_MAX &&
-                                                   expected < EXPECTED_BYTES_MAX))) {
+  while (list_linked(&front->starved) &&
+         (idle || (outstanding < PARTS_MAX && pool->kept_bytes < KEPT_BYTES_MAX && expected < EXPECTED_BYTES_MAX))) {
     struct session *session = LIST_OWNER(front->starved.next, struct session, starved);
     expected += session->reply_bytes;
     outstanding += 1;

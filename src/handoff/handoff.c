@@ -5,13 +5,14 @@
 #include "base/assert.h"
 #include "base/plant.h"
 
-#define OWNERS_MAX (2u * MEMBERS_MAX) /* with hints at one time; more are counted together and not delivered: never seen */
+/* with hints at one time; more are counted together and not delivered: never seen */
+#define OWNERS_MAX (2u * MEMBERS_MAX)
 #define OWNER_BYTES 4u
 #define TAG_BITS 56u
 #define TAG_HANDOFF 2u
 #define INDEX_BITS 16u
-#define IDLE_NS 100000000u       /* between looks for something to do */
-#define ANSWER_NS 2000000000u    /* silence of an owner after which a batch is given up */
+#define IDLE_NS 100000000u    /* between looks for something to do */
+#define ANSWER_NS 2000000000u /* silence of an owner after which a batch is given up */
 #define BACKOFF_NS 1000000000u
 
 enum handoff_state { HANDOFF_START = 0, HANDOFF_COUNTING, HANDOFF_IDLE, HANDOFF_SCANNING, HANDOFF_SENDING };
@@ -19,7 +20,7 @@ enum handoff_state { HANDOFF_START = 0, HANDOFF_COUNTING, HANDOFF_IDLE, HANDOFF_
 struct tally {
   uint32_t owner;
   uint64_t count;
-  uint64_t oldest_ms;  /* wall clock; 0 when count is 0 */
+  uint64_t oldest_ms; /* wall clock; 0 when count is 0 */
   uint64_t not_before_ns;
 };
 
@@ -33,16 +34,16 @@ struct handoff {
   enum handoff_state state;
   uint32_t tally_count;
   struct tally tallies[OWNERS_MAX]; /* by owner */
-  uint32_t turn;          /* index of the owner served last */
-  uint32_t owner;         /* SCANNING, SENDING: who is served */
-  uint32_t generation;    /* of the batch */
-  struct blob *cursor;    /* where the scan goes on; NULL: at the beginning */
-  bool from_start;        /* nothing of this owner has been scanned before in this turn */
-  bool end;               /* the scan has reached the end of the owner's hints */
-  bool refused;           /* the owner can not take one of this turn's */
-  uint64_t count_at_scan; /* what was counted when the scan was asked for */
-  uint32_t open;          /* deliveries not yet answered */
-  uint32_t credit;        /* that the owner granted */
+  uint32_t turn;                    /* index of the owner served last */
+  uint32_t owner;                   /* SCANNING, SENDING: who is served */
+  uint32_t generation;              /* of the batch */
+  struct blob *cursor;              /* where the scan goes on; NULL: at the beginning */
+  bool from_start;                  /* nothing of this owner has been scanned before in this turn */
+  bool end;                         /* the scan has reached the end of the owner's hints */
+  bool refused;                     /* the owner can not take one of this turn's */
+  uint64_t count_at_scan;           /* what was counted when the scan was asked for */
+  uint32_t open;                    /* deliveries not yet answered */
+  uint32_t credit;                  /* that the owner granted */
   uint64_t deadline_ns;
   struct delivery deliveries[HANDOFF_WINDOW];
 };
@@ -255,7 +256,8 @@ static void scan_next(struct handoff *handoff, struct step *step) {
   handoff->refused = handoff->refused && !handoff->from_start;
   handoff->state = HANDOFF_SCANNING;
   handoff->deadline_ns = UINT64_MAX;
-  step_scan(step, token_make(TOKEN_HANDOFF, 1), SPACE_HINTS, from, prefix, handoff->credit, HANDOFF_WINDOW_BYTES, false);
+  step_scan(step, token_make(TOKEN_HANDOFF, 1), SPACE_HINTS, from, prefix, handoff->credit, HANDOFF_WINDOW_BYTES,
+            false);
   blob_put(prefix);
 }
 
@@ -347,7 +349,8 @@ static void acknowledged(struct handoff *handoff, struct step *step, uint32_t fr
   bool refused = is_refusal(message->err);
   if ((!durable && !refused) || handoff->credit == 0) {
     handoff->credit = handoff->credit == 0 ? 1 : handoff->credit;
-    turn_end(handoff, step, true); /* the owner has too much in hand: what it did take is delivered again, without effect */
+    /* the owner has too much in hand: what it did take is delivered again, without effect */
+    turn_end(handoff, step, true);
     return;
   }
   struct delivery *delivery = &handoff->deliveries[index];
@@ -389,7 +392,8 @@ static void turn_begin(struct handoff *handoff, struct step *step) {
   for (uint32_t i = 0; i < handoff->tally_count; i++) {
     uint32_t at = (handoff->turn + 1 + i) % handoff->tally_count;
     const struct tally *tally = &handoff->tallies[at];
-    if (tally->count > 0 && tally->not_before_ns <= step->now_ns && step_is_up(step, tally->owner) && !PLANTED(hint_leak)) {
+    if (tally->count > 0 && tally->not_before_ns <= step->now_ns && step_is_up(step, tally->owner) &&
+        !PLANTED(hint_leak)) {
       handoff->turn = at;
       handoff->owner = tally->owner;
       scan_next(handoff, step);
@@ -404,17 +408,17 @@ void handoff_tick(struct handoff *handoff, struct step *step) {
     return;
   }
   switch (handoff->state) {
-    case HANDOFF_START:
-      count_scan(handoff, step);
-      break;
-    case HANDOFF_IDLE:
-      turn_begin(handoff, step);
-      break;
-    case HANDOFF_SENDING:
-      turn_end(handoff, step, true);
-      break;
-    case HANDOFF_COUNTING:
-    case HANDOFF_SCANNING:
-      break;
+  case HANDOFF_START:
+    count_scan(handoff, step);
+    break;
+  case HANDOFF_IDLE:
+    turn_begin(handoff, step);
+    break;
+  case HANDOFF_SENDING:
+    turn_end(handoff, step, true);
+    break;
+  case HANDOFF_COUNTING:
+  case HANDOFF_SCANNING:
+    break;
   }
 }

@@ -33,6 +33,7 @@
 #define HANDSHAKE_OUT_BYTES 512u /* room that handshake_start and _take want in `out` */
 
 /* Why a connection between nodes was refused. "it" is the other side. Numbers are on the wire.        */
+/* clang-format off */
 #define REFUSAL_TABLE(X)                                                                                           \
   X(MAGIC, 1, "it does not speak the protocol between nodes; seeds and members take peer ports, not client ports") \
   X(OLDER, 2, "it runs an older version; upgrade it")                                                              \
@@ -46,6 +47,7 @@
   X(CROWDED, 10, "too many connections have not proved themselves yet")                                            \
   X(OTHER, 11, "another node than the member of that address answers; check its address and data directory")       \
   X(TOLD, 12, "it refused this node")
+/* clang-format on */
 
 enum refusal {
   REFUSAL_NONE = 0,

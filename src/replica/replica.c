@@ -29,9 +29,9 @@ struct operation {
   struct blob *object;  /* WRITE: object, STAMP: value; NULL when empty */
   struct blob *context; /* STAMP */
   uint32_t slot;
-  uint32_t next;        /* in the slot's queue, or the free list */
-  bool removes;         /* its commit deletes the key */
-  bool adds;            /* its commit makes a hint where there was none */
+  uint32_t next; /* in the slot's queue, or the free list */
+  bool removes;  /* its commit deletes the key */
+  bool adds;     /* its commit makes a hint where there was none */
 };
 
 enum slot_state { SLOT_FREE = 0, SLOT_READING, SLOT_KNOWN };
@@ -41,22 +41,22 @@ struct slot {
   enum space space;
   uint32_t owner;
   uint64_t hash;
-  struct blob *key;     /* in its space's form */
-  struct blob *object;  /* KNOWN: what the node holds; NULL absent */
-  uint32_t head, tail;  /* operations that wait */
-  uint32_t commits;     /* under way */
-  uint32_t next;        /* free list, or the list of slots with operations left over */
-  bool listed;          /* in that list */
-  bool adds_owed;       /* the commit that made this hint failed: the next that succeeds makes it */
-  enum err read_err;    /* KNOWN, not OK: the storage could not read it; whoever waits is told so */
+  struct blob *key;         /* in its space's form */
+  struct blob *object;      /* KNOWN: what the node holds; NULL absent */
+  uint32_t head, tail;      /* operations that wait */
+  uint32_t commits;         /* under way */
+  uint32_t next;            /* free list, or the list of slots with operations left over */
+  bool listed;              /* in that list */
+  bool adds_owed;           /* the commit that made this hint failed: the next that succeeds makes it */
+  enum err read_err;        /* KNOWN, not OK: the storage could not read it; whoever waits is told so */
   uint64_t failed_sequence; /* of a commit that failed, while no later one has succeeded: the store has not all that
                              * `object` has; 0: none */
 };
 
 struct replica {
   struct actor actor;
-  uint64_t stand_in_epoch;    /* the stand-in actors' incarnations are made of it */
-  bool stand_in_used;         /* a dot has been issued in this epoch */
+  uint64_t stand_in_epoch; /* the stand-in actors' incarnations are made of it */
+  bool stand_in_used;      /* a dot has been issued in this epoch */
   uint64_t seed;
   uint64_t commit_sequence;   /* of the last commit emitted */
   uint64_t unsynced_sequence; /* of the last one emitted without sync */
@@ -323,7 +323,8 @@ static void commit_take(struct replica *replica, struct step *step, uint32_t ind
   /* The bytes are in the slot now: what the operation brought is not needed any more. */
   blob_put(operation->object);
   operation->object = NULL;
-  step_commit(step, token_make(TOKEN_REPLICA, PENDING_KEYS_MAX + (uint64_t)index), slot->space, slot->key, object, sync);
+  step_commit(step, token_make(TOKEN_REPLICA, PENDING_KEYS_MAX + (uint64_t)index), slot->space, slot->key, object,
+              sync);
 }
 
 static struct bucket_props key_props(const struct step *step, const struct slot *slot) {

@@ -12,18 +12,21 @@
  *
  *   state    operation arrives   storage has read          commit completes              commit fails
  *   READING  queue it            run the queue -> KNOWN    -                             -
- *   KNOWN    run it              -                         acknowledge; free if idle     answer the error; when idle: free
+ *   KNOWN    run it              -                         acknowledge; free if idle     answer the error; when idle:
+ *   free
  *
  * An object in the space of hints is the same thing under another owner: the replica keeps it for a node that is away.
  *
- * Actors issue dots here, and each claims all that it issued before for the key. The primary actor stamps keys of which this node is a replica:
- * all that it ever issued for one is in the local store. For each owner that the node stands in for there is a stand-in actor: all that it
- * issued for a key is in that owner's hint, until a hint is given away; then the next dot is another incarnation's. A stamp whose commit
- * fails may be known elsewhere and not here: then both get new incarnations. (docs/adr/0002)
+ * Actors issue dots here, and each claims all that it issued before for the key. The primary actor stamps keys of which
+ * this node is a replica: all that it ever issued for one is in the local store. For each owner that the node stands in
+ * for there is a stand-in actor: all that it issued for a key is in that owner's hint, until a hint is given away; then
+ * the next dot is another incarnation's. A stamp whose commit fails may be known elsewhere and not here: then both get
+ * new incarnations. (docs/adr/0002)
  *
  * INVARIANTS: a slot's object descends from every state of the key that was acknowledged by this incarnation;
- * commits of a slot are emitted in the order in which its objects descend; WRITE_ACK with MESSAGE_DURABLE only after the commit that holds the
- * write, or a later one of the same key, was answered OK, and synced unless the write asked not to be.
+ * commits of a slot are emitted in the order in which its objects descend; WRITE_ACK with MESSAGE_DURABLE only after
+ * the commit that holds the write, or a later one of the same key, was answered OK, and synced unless the write asked
+ * not to be.
  */
 #ifndef GRAMME_REPLICA_REPLICA_H
 #define GRAMME_REPLICA_REPLICA_H

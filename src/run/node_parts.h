@@ -27,7 +27,7 @@
 
 #define META_INCARNATION "incarnation" /* u64: the one of the last start */
 #define NODE_ROUNDS_MAX 16u            /* of one turn; what is left then is done in the next, which does not sleep */
-#define NODE_DELIVER_BYTES (8u << 20) /* the same for what clients are handed in one turn: others wait meanwhile */
+#define NODE_DELIVER_BYTES (8u << 20)  /* the same for what clients are handed in one turn: others wait meanwhile */
 #define NODE_STOP_MS 2000u             /* how long requests in hand may take at a stop */
 #define NODE_DRAIN_MS 10000u           /* how long the disk and the last bytes to clients may take after that */
 #define NODE_READY_MS 500u             /* how long the line "ready" waits for this node to be a member */
@@ -127,8 +127,8 @@ extern const struct peers_handler node_peers_handler;
 /* -- services.c ------------------------------------------------------------------ */
 struct front_services node_services(struct node *node);
 struct shard_tunables node_tunables(const struct options *options);
-/* The store's, but for the keys: an engine that appends counts each overwriting until it has merged it away, so they are what it
- * held at the start and what the core has seen come into being since. */
+/* The store's, but for the keys: an engine that appends counts each overwriting until it has merged it away, so they
+ * are what it held at the start and what the core has seen come into being since. */
 void node_statistics(const struct node *node, struct store_statistics *statistics);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 
+/* clang-format off */
 #define SHARD_STATS_TABLE(X)                                                   \
   X(gets, "gets coordinated")                                                  \
   X(puts, "puts coordinated")                                                  \
@@ -32,6 +33,7 @@
   X(gossip_rounds, "gossip rounds")                                            \
   X(store_errors, "storage operations that failed")                            \
   X(incarnations, "incarnations taken since the start")
+/* clang-format on */
 
 struct shard_stats {
 #define X(name, help) uint64_t name;

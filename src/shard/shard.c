@@ -78,8 +78,8 @@ void shard_deinit(struct shard *shard) {
 
 /* -- dispatch -------------------------------------------------------------------- */
 
-/* Writes need not wait until the seal is durable: commits become durable in the order in which they are emitted, and the
- * seal's comes before any of the write that asked for it. */
+/* Writes need not wait until the seal is durable: commits become durable in the order in which they are emitted, and
+ * the seal's comes before any of the write that asked for it. */
 static enum err admit_write(struct shard *shard, struct step *step) {
   enum err err = member_admit_write(shard->member, step);
   return err == ERR_RETRY ? ERR_OK : err;
@@ -87,51 +87,51 @@ static enum err admit_write(struct shard *shard, struct step *step) {
 
 static void on_message(struct shard *shard, struct step *step, uint32_t from, const struct message *message) {
   switch (message->type) {
-    case MESSAGE_HEARTBEAT:
-    case MESSAGE_GOSSIP:
-    case MESSAGE_HISTORY:
-    case MESSAGE_PROPS:
-    case MESSAGE_JOIN:
-    case MESSAGE_JOIN_ASK:
-    case MESSAGE_JOIN_ANSWER:
-    case MESSAGE_JOIN_RESULT:
-      member_message(shard->member, step, from, message);
-      break;
-    case MESSAGE_WRITE:
-      member_note_data(shard->member, step);
-      replica_message(shard->replica, step, from, message);
-      break;
-    case MESSAGE_READ:
-    case MESSAGE_STAMP:
-    case MESSAGE_HINT_DROP:
-      replica_message(shard->replica, step, from, message);
-      break;
-    case MESSAGE_FORWARD: {
-      enum err err = admit_write(shard, step);
-      if (err == ERR_OK) {
-        coord_message(shard->coord, step, from, message);
-      } else {
-        struct message refusal = {.type = MESSAGE_FORWARD_REPLY, .request = message->request, .err = err};
-        step_send(step, from, &refusal);
-      }
-      break;
+  case MESSAGE_HEARTBEAT:
+  case MESSAGE_GOSSIP:
+  case MESSAGE_HISTORY:
+  case MESSAGE_PROPS:
+  case MESSAGE_JOIN:
+  case MESSAGE_JOIN_ASK:
+  case MESSAGE_JOIN_ANSWER:
+  case MESSAGE_JOIN_RESULT:
+    member_message(shard->member, step, from, message);
+    break;
+  case MESSAGE_WRITE:
+    member_note_data(shard->member, step);
+    replica_message(shard->replica, step, from, message);
+    break;
+  case MESSAGE_READ:
+  case MESSAGE_STAMP:
+  case MESSAGE_HINT_DROP:
+    replica_message(shard->replica, step, from, message);
+    break;
+  case MESSAGE_FORWARD: {
+    enum err err = admit_write(shard, step);
+    if (err == ERR_OK) {
+      coord_message(shard->coord, step, from, message);
+    } else {
+      struct message refusal = {.type = MESSAGE_FORWARD_REPLY, .request = message->request, .err = err};
+      step_send(step, from, &refusal);
     }
-    case MESSAGE_WRITE_ACK:
-      if (handoff_owns_request(message->request)) {
-        handoff_message(shard->handoff, step, from, message);
-        break;
-      }
-      coord_message(shard->coord, step, from, message);
-      break;
-    case MESSAGE_READ_REPLY:
-    case MESSAGE_STAMPED:
-    case MESSAGE_FORWARD_REPLY:
-      coord_message(shard->coord, step, from, message);
-      break;
-    case MESSAGE_HINT_KEPT:
-    case MESSAGE_HINT_DROPPED:
+    break;
+  }
+  case MESSAGE_WRITE_ACK:
+    if (handoff_owns_request(message->request)) {
       handoff_message(shard->handoff, step, from, message);
       break;
+    }
+    coord_message(shard->coord, step, from, message);
+    break;
+  case MESSAGE_READ_REPLY:
+  case MESSAGE_STAMPED:
+  case MESSAGE_FORWARD_REPLY:
+    coord_message(shard->coord, step, from, message);
+    break;
+  case MESSAGE_HINT_KEPT:
+  case MESSAGE_HINT_DROPPED:
+    handoff_message(shard->handoff, step, from, message);
+    break;
   }
 }
 
@@ -179,44 +179,44 @@ static void on_read_done(struct shard *shard, struct step *step, const struct ev
 
 static void on_commit_done(struct shard *shard, struct step *step, const struct event *event) {
   switch (token_owner(event->commit.token)) {
-    case TOKEN_REPLICA:
-      replica_commit_done(shard->replica, step, event->commit.token, event->commit.err);
-      break;
-    case TOKEN_MEMBER:
-      member_commit_done(shard->member, step, event->commit.token, event->commit.err);
-      break;
-    case TOKEN_HANDOFF:
-      ASSERT(false && "handoff commits through the replica");
+  case TOKEN_REPLICA:
+    replica_commit_done(shard->replica, step, event->commit.token, event->commit.err);
+    break;
+  case TOKEN_MEMBER:
+    member_commit_done(shard->member, step, event->commit.token, event->commit.err);
+    break;
+  case TOKEN_HANDOFF:
+    ASSERT(false && "handoff commits through the replica");
   }
 }
 
 static void on_event(struct shard *shard, struct step *step, const struct event *event) {
   switch (event->kind) {
-    case EVENT_TICK:
-      break; /* timers are looked at in every step */
-    case EVENT_MESSAGE:
-      on_remote_message(shard, step, event->message.from, event->message.message);
-      break;
-    case EVENT_COMMAND:
-      on_command(shard, step, event->command);
-      break;
-    case EVENT_READ_DONE:
-      on_read_done(shard, step, event);
-      break;
-    case EVENT_COMMIT_DONE:
-      on_commit_done(shard, step, event);
-      break;
-    case EVENT_SCAN_DONE:
-      ASSERT(token_owner(event->scan.token) == TOKEN_HANDOFF);
-      handoff_scan_done(shard->handoff, step, event);
-      break;
-    case EVENT_PEER_UP:
-      member_peer_up(shard->member, step, event->peer);
-      break;
-    case EVENT_PEER_DOWN:
-      member_peer_down(shard->member, step, event->peer);
-      coord_peer_down(shard->coord, step, event->peer);
-      break;
+  case EVENT_TICK:
+    break; /* timers are looked at in every step */
+  case EVENT_MESSAGE:
+    on_remote_message(shard, step, event->message.from, event->message.message);
+    break;
+  case EVENT_COMMAND:
+    on_command(shard, step, event->command);
+    break;
+  case EVENT_READ_DONE:
+    on_read_done(shard, step, event);
+    break;
+  case EVENT_COMMIT_DONE:
+    on_commit_done(shard, step, event);
+    break;
+  case EVENT_SCAN_DONE:
+    ASSERT(token_owner(event->scan.token) == TOKEN_HANDOFF);
+    handoff_scan_done(shard->handoff, step, event);
+    break;
+  case EVENT_PEER_UP:
+    member_peer_up(shard->member, step, event->peer);
+    break;
+  case EVENT_PEER_DOWN:
+    member_peer_down(shard->member, step, event->peer);
+    coord_peer_down(shard->coord, step, event->peer);
+    break;
   }
 }
 

@@ -13,10 +13,10 @@
 
 /* -- the shard ----------------------------------------------------------------- */
 struct shard;
-size_t shard_size(void);                 /* bytes that shard_init wants, aligned to 64 */
+size_t shard_size(void); /* bytes that shard_init wants, aligned to 64 */
 struct shard *shard_init(void *memory, const struct shard_config *config);
-/* Before the memory goes: gives back every blob that the core still holds, foreign ones above all. Nobody is answered; nothing but
- * freeing the memory may follow. The effects of the last step are the driver's to reset. */
+/* Before the memory goes: gives back every blob that the core still holds, foreign ones above all. Nobody is answered;
+ * nothing but freeing the memory may follow. The effects of the last step are the driver's to reset. */
 void shard_deinit(struct shard *shard);
 void shard_step(struct shard *shard, const struct event *event, struct effects *effects);
 uint64_t shard_deadline(const struct shard *shard); /* monotonic ns; HEAP_NEVER never */
@@ -24,7 +24,7 @@ uint64_t shard_deadline(const struct shard *shard); /* monotonic ns; HEAP_NEVER 
 /* -- for the driver and the front: read-only views, valid until the next step ---- */
 struct blob_pool *shard_pool(struct shard *shard); /* a driver makes its blobs here, or wraps foreign memory */
 const struct blob_pool *shard_value_pool(const struct shard *shard);
-uint32_t shard_in_flight(const struct shard *shard);   /* requests that are being coordinated */
+uint32_t shard_in_flight(const struct shard *shard); /* requests that are being coordinated */
 void shard_set_tunables(struct shard *shard, const struct shard_tunables *tunables);
 const struct ring *shard_ring(const struct shard *shard);
 const struct history *shard_history(const struct shard *shard);
@@ -34,7 +34,7 @@ struct context_binding;
 struct context_binding shard_binding(const struct shard *shard, struct bytes key);
 
 uint32_t shard_members(const struct shard *shard, struct member_view *out, uint32_t capacity);
-bool shard_is_member(const struct shard *shard);        /* the history has this node */
+bool shard_is_member(const struct shard *shard);           /* the history has this node */
 const char *shard_join_refusal(const struct shard *shard); /* why a seed refused us, or NULL */
 /* Node-wide facts that the driver measures and the core passes on in heartbeats. */
 void shard_set_health(struct shard *shard, bool nospace, uint64_t keys);

@@ -1,5 +1,5 @@
-/* The memory engine: for caches and tests. Data does not survive the process, and `sync` is a word; SPACE_META does, in a
- * file of its own (metafile.h), where the engine is given a directory.
+/* The memory engine: for caches and tests. Data does not survive the process, and `sync` is a word; SPACE_META does, in
+ * a file of its own (metafile.h), where the engine is given a directory.
  *
  * Each space is a B+ tree. A node keeps the first eight bytes of its keys as numbers, side by side, so that a search
  * compares whole keys only where those tie; keys of objects begin with a position, whose first eight bytes hardly ever
@@ -669,8 +669,8 @@ static enum err meta_save(struct store *store) {
   struct store_scan_entry entries[META_ENTRIES_MAX];
   uint32_t count = 0;
   bool end = false;
-  enum err err = memory_scan(store, SPACE_META, BYTES_NONE, BYTES_NONE, META_ENTRIES_MAX, SIZE_MAX, false, entries,
-                             &count, &end);
+  enum err err =
+      memory_scan(store, SPACE_META, BYTES_NONE, BYTES_NONE, META_ENTRIES_MAX, SIZE_MAX, false, entries, &count, &end);
   if (err != ERR_OK) {
     return ERR_NOSPACE;
   }

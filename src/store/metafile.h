@@ -1,5 +1,5 @@
-/* The memory engine's one file: what a node knows of its cluster must outlive the process even where its data does not, or a
- * founder that is started again would found another cluster.
+/* The memory engine's one file: what a node knows of its cluster must outlive the process even where its data does not,
+ * or a founder that is started again would found another cluster.
  *
  * DIR/meta holds the whole of SPACE_META, replaced as a whole (written beside it, synced, renamed) by each commit that
  * changes it; such commits are rare.

@@ -19,6 +19,7 @@
 #include "base/limits.h"
 
 /*        name            number  what it is (the fields that it uses)                                         */
+/* clang-format off */
 #define MESSAGE_TABLE(X)                                                                                              \
   X(HEARTBEAT, 1)      /* every heartbeat-ms to every member: body = struct heartbeat                        */       \
   X(GOSSIP, 2)         /* paper §4.8.1, each second to a random member: body = struct gossip (digests)       */      \
@@ -40,6 +41,7 @@
   X(HINT_DROP, 66)    /* owner, key, digest: delete this hint if it is still that object                    */        \
   X(HINT_KEPT, 67)    /* owner, key, object: a replica tells the keeper of hints that there is one more     */        \
   X(HINT_DROPPED, 68) /* owner, key: and that there is one fewer                                            */
+/* clang-format on */
 
 enum message_type {
 #define X(name, number) MESSAGE_##name = number,

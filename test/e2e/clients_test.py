@@ -61,7 +61,7 @@ def documented_commands():
     """The commands that docs/commands.md lists, in lower case: "get", "client id", "dynamo.cluster ring"."""
     with open(os.path.join(ROOT, "docs", "commands.md"), encoding="utf-8") as file:
         text = file.read().split("## Errors")[0]
-    quoted = re.findall(r"(?m)^\| (`[^|]*?)(?<!\\) \|", text) + re.findall(r"(?m)^(`CLUSTER [^`]*`)", text)
+    quoted = re.findall(r"(?m)^\| (`(?:\\\||[^|])*) \|", text) + re.findall(r"(?m)^(`CLUSTER [^`]*`|`READONLY`.*)", text)
     found = set()
     for cell in quoted:
         for quote in re.findall(r"`([^`]+)`", cell.replace("\\|", "|")):
@@ -104,9 +104,9 @@ class RedisCli(Clients):
 
     def test_a_script_on_stdin_and_a_repeated_command(self):
         for port in self.ports():
-            script = b"SET cli:script 'two words'\nGET cli:script\nNONSENSE\nQUIT\n"
+            script = b"SET cli:script 'two words'\nGET cli:script\nNONSENSE\nPING\n"
             self.assertRegex(command("redis-cli", "-p", port, stdin=script),
-                             r"\AOK\ntwo words\nERR unknown command 'NONSENSE'[^\n]*\n+OK\n\Z")
+                             r"\AOK\ntwo words\nERR unknown command 'NONSENSE'[^\n]*\n+PONG\n\Z")
             self.assertEqual(command("redis-cli", "-p", port, "-r", 5, "GET", "cli:script"), "two words\n" * 5)
 
     def test_mass_insertion(self):
@@ -185,7 +185,7 @@ class RedisPy(Clients):
         wait_until(lambda: r.get(p + "brief") is None, 10, "a value expires")
         with self.assertRaisesRegex(redis.ResponseError, "NX is not offered"):
             r.set(p + "a", 6, nx=True)
-        with self.assertRaisesRegex(redis.ResponseError, "unknown command"):
+        with self.assertRaisesRegex(redis.RedisError, "unknown command|command doesn't exist"):
             r.lpush(p + "l", 1)
 
     def check_dynamo(self, r, p):
@@ -237,7 +237,7 @@ class RedisPy(Clients):
                 kept, error, value = pipeline.execute(raise_on_error=False)
                 self.assertEqual((kept, value), (True, b"kept"))
                 self.assertIsInstance(error, redis.ResponseError)
-                with self.assertRaisesRegex(redis.ResponseError, "unknown command 'MULTI'"):
+                with self.assertRaisesRegex(redis.ResponseError, "unknown command '(MULTI|EXEC)'"):
                     r.pipeline(transaction=True).set("py:p0", "x").execute()
 
     def test_a_pool_of_connections_shared_by_threads(self):
@@ -264,7 +264,7 @@ class RedisPy(Clients):
             for replicas in (False, True):
                 r = RedisCluster(HOST, port, decode_responses=True, read_from_replicas=replicas)
                 p = "{py-cluster:%d:%d}" % (port, replicas)
-                self.assertEqual(len(r.get_primaries()), 3)
+                self.assertEqual(len(r.get_nodes()), 3)
                 self.check_strings(r, p)
                 self.check_dynamo(r, p)
                 keys = ["pyc:%d:%d" % (port, i) for i in range(200)]

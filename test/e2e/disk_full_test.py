@@ -189,6 +189,7 @@ class FullDisk(unittest.TestCase):
             for node in cluster:
                 node.call("CONFIG", "SET", "disk-reserve", "0")
                 self.assertEqual(self.refusals(node, 100, 1000), [])
+            for node in cluster:
                 cluster.fill(node)
             for i in range(300):
                 self.refusals(cluster[i % 3], 1, 20000)

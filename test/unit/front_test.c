@@ -264,7 +264,9 @@ static void failures_of_the_core_say_what_happened(void **state) {
   failure(ERR_TIMEOUT, QUORUM_R, 2, 1, 0xff);
   check(client, "GET k\r\n", "-TIMEOUT wanted R=2, 1 answered in time (node 000000ff is down)\r\n");
   failure(ERR_QUORUM, QUORUM_W, 5, 0, WORLD_SELF);
-  check(client, "SET k v\r\n", "-QUORUM wanted W=5, 0 answered (the cluster has 3 members: add nodes, or lower n, r, w with DYNAMO.BUCKET)\r\n");
+  check(
+      client, "SET k v\r\n",
+      "-QUORUM wanted W=5, 0 answered (the cluster has 3 members: add nodes, or lower n, r, w with DYNAMO.BUCKET)\r\n");
   failure(ERR_TIMEOUT, QUORUM_NONE, 0, 0, 0);
   check(client, "GET k\r\n", "-TIMEOUT too few nodes answered in time\r\n");
   for (int err = ERR_OK + 1; err < ERR_COUNT; err++) {
@@ -662,11 +664,11 @@ static void client_tells_of_connections(void **state) {
   check(client, "CLIENT SETINFO LIB-NAME \"a b\"\r\n",
         "-ERR lib-name cannot contain spaces, newlines or special characters.\r\n");
   check(client, "CLIENT INFO\r\n",
-        "$181\r\nid=1 addr=127.0.0.1:40001 name=me age=3 idle=0 flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 pending=0 "
-        "omem=0 cmd=client|info user=default redir=-1 resp=2 lib-name=redis-py lib-ver=4.3\n\r\n");
+        "$254\r\nid=1 addr=127.0.0.1:40001 name=me age=3 idle=0 flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 qbuf=0 "
+        "qbuf-free=0 argv-mem=0 multi-mem=0 obl=0 oll=0 omem=0 tot-mem=0 events=r pending=0 cmd=client|info user=default redir=-1 resp=2 lib-name=redis-py lib-ver=4.3\n\r\n");
   check(other, "CLIENT LIST ID 2 7\r\n",
-        "=172\r\ntxt:id=2 addr=127.0.0.1:40002 name= age=3 idle=0 flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 pending=0 "
-        "omem=0 cmd=client|list user=default redir=-1 resp=3 lib-name= lib-ver=\n\r\n");
+        "=245\r\ntxt:id=2 addr=127.0.0.1:40002 name= age=3 idle=0 flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 qbuf=0 "
+        "qbuf-free=0 argv-mem=0 multi-mem=0 obl=0 oll=0 omem=0 tot-mem=0 events=r pending=0 cmd=client|list user=default redir=-1 resp=3 lib-name= lib-ver=\n\r\n");
   check(client, "CLIENT LIST TYPE master\r\n", "$0\r\n\r\n");
   check(client, "CLIENT LIST TYPE foo\r\n", "-ERR Unknown client type 'foo'\r\n");
   check(client, "CLIENT LIST ID x\r\n", "-ERR Invalid client ID\r\n");

@@ -21,8 +21,11 @@ static void side_init(struct side *side, uint32_t node, bool dialler, const char
   uint8_t nonce[HANDSHAKE_NONCE_BYTES];
   memset(side, 0, sizeof(*side));
   memset(nonce, (int)node, sizeof(nonce));
-  side->own = (struct handshake_identity){
-      .node = node, .instance = (uint64_t)node * 10u, .version = HANDSHAKE_VERSION, .cluster_name = "dynamo", .secret = secret};
+  side->own = (struct handshake_identity){.node = node,
+                                          .instance = (uint64_t)node * 10u,
+                                          .version = HANDSHAKE_VERSION,
+                                          .cluster_name = "dynamo",
+                                          .secret = secret};
   handshake_init(&side->handshake, &side->own, dialler, nonce);
   struct writer w = writer_make(side->said, sizeof(side->said));
   handshake_start(&side->handshake, &w);
