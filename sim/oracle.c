@@ -161,10 +161,9 @@ bool oracle_saw(const struct oracle *oracle, uint32_t later, uint32_t earlier) {
   return a->key == b->key && later != earlier && bitset_has(&a->past, b->place);
 }
 
-/* Under last-write-wins a version also goes because of a younger one, and what beat that beats it too: may the
- * winner have come of it by such steps, each to a younger version or to one whose writer had seen the one before? A
- * put that lost before anybody saw it lost to something younger, which the context of its answer covers: it counts
- * as younger than all. */
+/* Under last-write-wins a version also goes because of a younger one, and what beat that beats it too: may the winner
+ * have come of it by such steps, each to a younger version or to one whose writer had seen the one before? A put that
+ * lost before anybody saw it has no time that we know: whatever it lost to has taken over what its writer had seen. */
 static bool lost_to(const struct oracle *oracle, uint32_t number, uint32_t winner) {
   const struct version *loser = &oracle->versions[number];
   const struct oracle_key *key = &oracle->keys[loser->key];
@@ -179,6 +178,10 @@ static bool lost_to(const struct oracle *oracle, uint32_t number, uint32_t winne
       bool younger = !other->stamped || dot_compare_age(other->dot, oldest) > 0;
       if (bitset_has(&beaten, i) || !(younger || bitset_meets(&other->past, &beaten))) {
         continue;
+      }
+      if (!other->stamped && bitset_meets(&other->past, &beaten)) {
+        free(beaten.words);
+        return true;
       }
       bitset_set(&beaten, i);
       oldest = other->stamped && dot_compare_age(other->dot, oldest) < 0 ? other->dot : oldest;

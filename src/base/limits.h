@@ -58,7 +58,7 @@
 #define PERSIST_RETRY_NS 1000000000u /* between attempts to store membership after a failure */
 
 /* -- wire ---------------------------------------------------------------- */
-#define FRAME_HEADER_BYTES 32u
+#define FRAME_HEADER_BYTES 36u
 #define FRAME_BODY_MAX_BYTES (OBJECT_MAX_BYTES + (1u << 20)) /* larger: the connection is closed */
 #define PEER_QUEUE_MAX_BYTES (64u << 20) /* unsent bytes to one peer; past it messages are dropped and counted */
 

@@ -76,6 +76,7 @@ void detector_connected(struct member *member, struct step *step, uint32_t node)
     return;
   }
   peer->connected = true;
+  peer->lag_known = false;
   peer->last_heard_ns = step->now_ns; /* it has just proved itself to us */
   set_up(detector, peer, true);
 }
@@ -101,6 +102,30 @@ void detector_heard(struct member *member, struct step *step, uint32_t node) {
   if (peer->connected && !peer->up && !PLANTED(never_up)) {
     set_up(&member->detector, peer, true);
   }
+}
+
+/* Differences of clocks that count from different beginnings, modulo 2^32: only their order within half of that means
+ * anything. A window ends only when a message comes, so that after a pause of our own what was known before it still counts. */
+uint32_t detector_lag(struct member *member, const struct step *step, uint32_t node, uint32_t sent_ms) {
+  struct peer *peer = find_mutable(&member->detector, node);
+  uint32_t lag = (uint32_t)(step->now_ns / 1000000u) - sent_ms;
+  if (peer == NULL) {
+    return 0;
+  }
+  if (!peer->lag_known) {
+    peer->lag_known = true;
+    peer->least_lag_ms = peer->least_lag_before_ms = lag;
+    peer->lag_window_ns = step->now_ns;
+  } else if (step->now_ns - peer->lag_window_ns >= LAG_WINDOW_NS) {
+    peer->least_lag_before_ms = peer->least_lag_ms;
+    peer->least_lag_ms = lag;
+    peer->lag_window_ns = step->now_ns;
+  } else if ((int32_t)(lag - peer->least_lag_ms) < 0) {
+    peer->least_lag_ms = lag;
+  }
+  bool before = (int32_t)(peer->least_lag_before_ms - peer->least_lag_ms) < 0;
+  int32_t more = (int32_t)(lag - (before ? peer->least_lag_before_ms : peer->least_lag_ms));
+  return more > 0 ? (uint32_t)more : 0;
 }
 
 void detector_heartbeat(struct member *member, uint32_t node, const struct heartbeat *heartbeat) {

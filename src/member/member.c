@@ -130,12 +130,13 @@ uint64_t member_deadline(const struct member *member) {
 
 /* -- what is heard ------------------------------------------------------------------- */
 
-void member_heard(struct member *member, struct step *step, uint32_t from, uint64_t hlc) {
+void member_heard(struct member *member, struct step *step, uint32_t from, const struct message *message) {
   ASSERT(from != member->self);
   ASSERT(step->hlc != NULL);
-  hlc_observe(step->hlc, hlc, step->wall_ms);
+  hlc_observe(step->hlc, message->hlc, step->wall_ms);
   step->stats->clocks_ahead = step->hlc->ahead_count;
   detector_heard(member, step, from);
+  step->lag_ms = detector_lag(member, step, from, message->sent_ms);
 }
 
 void member_message(struct member *member, struct step *step, uint32_t from, const struct message *message) {

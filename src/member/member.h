@@ -38,8 +38,9 @@ void member_view(struct member *member, struct step *step);
 /* All timers of membership; calling it early is harmless. */
 void member_tick(struct member *member, struct step *step);
 uint64_t member_deadline(const struct member *member);
-/* Any message from a node counts as a sign of life; the types HEARTBEAT .. JOIN_RESULT are handled here. */
-void member_heard(struct member *member, struct step *step, uint32_t from, uint64_t hlc);
+/* Any message from a node counts as a sign of life, and tells how late it comes (step->lag_ms). */
+void member_heard(struct member *member, struct step *step, uint32_t from, const struct message *message);
+/* The types HEARTBEAT .. JOIN_RESULT. */
 void member_message(struct member *member, struct step *step, uint32_t from, const struct message *message);
 void member_peer_up(struct member *member, struct step *step, uint32_t node);
 void member_peer_down(struct member *member, struct step *step, uint32_t node);

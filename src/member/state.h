@@ -15,12 +15,18 @@
 #define PEER_SLOTS 2048u
 _Static_assert(PEER_SLOTS >= 2u * PEERS_MAX, "the map of peers is at most half full");
 
+#define LAG_WINDOW_NS UINT64_C(60000000000)
+
 struct peer {
   uint32_t node;       /* 0: the place is free */
   uint16_t ring_index; /* NO_RING_INDEX: a stranger */
   bool connected;
   bool up;                /* connected, and heard from lately */
   uint64_t last_heard_ns; /* 0: never */
+  /* Our monotonic clock less its, at the arrival of its quickest message: in this window, and in the one before. */
+  bool lag_known;
+  uint32_t least_lag_ms, least_lag_before_ms;
+  uint64_t lag_window_ns;
   struct heartbeat heartbeat;
 };
 
@@ -39,6 +45,8 @@ const struct peer *detector_find(const struct detector *detector, uint32_t node)
 void detector_connected(struct member *member, struct step *step, uint32_t node);
 void detector_disconnected(struct member *member, uint32_t node);
 void detector_heard(struct member *member, struct step *step, uint32_t node);
+/* How much longer than the quickest of the node's messages lately this one took, which it sent at `sent_ms` by its clock. */
+uint32_t detector_lag(struct member *member, const struct step *step, uint32_t node, uint32_t sent_ms);
 void detector_heartbeat(struct member *member, uint32_t node, const struct heartbeat *heartbeat);
 void detector_refold(struct member *member); /* the ring has changed */
 /* `lateness_ns`: how much later than wanted this tick came. */

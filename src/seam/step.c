@@ -86,6 +86,7 @@ void step_send(struct step *step, uint32_t to, const struct message *message) {
     out = &effect->send.message;
     *out = *message;
     out->hlc = hlc_tick(step->hlc, step->wall_ms);
+    out->sent_ms = (uint32_t)(step->now_ns / 1000000u);
   }
   out->partition = partition_of(step, message);
   (void)blob_get(out->key_blob);

@@ -149,7 +149,7 @@ static void on_remote_message(struct shard *shard, struct step *step, uint32_t f
     COUNT(shard->stats.messages_bad);
     return;
   }
-  member_heard(shard->member, step, from, message->hlc);
+  member_heard(shard->member, step, from, message);
   on_message(shard, step, from, message);
 }
 

@@ -178,6 +178,7 @@ void message_encode(const struct message *message, struct writer *w) {
   write_u8(w, message->flags);
   write_u16(w, message->partition);
   write_u32(w, message->owner);
+  write_u32(w, message->sent_ms);
   write_u64(w, message->request);
   write_u64(w, message->hlc);
   body_write(w, message, fields);
@@ -289,6 +290,7 @@ enum err message_decode(struct bytes frame, struct message *message) {
   message->flags = read_u8(&r);
   message->partition = read_u16(&r);
   message->owner = read_u32(&r);
+  message->sent_ms = read_u32(&r);
   message->request = read_u64(&r);
   message->hlc = read_u64(&r);
   if (body_bytes > FRAME_BODY_MAX_BYTES || frame.size - FRAME_HEADER_BYTES != body_bytes) {

@@ -2,7 +2,7 @@
  *
  * A frame is a header of FRAME_HEADER_BYTES and a body:
  *
- *     u32 body size   u32 checksum   u8 type  u8 flags  u16 partition   u32 owner   u64 request   u64 hlc
+ *     u32 body size   u32 checksum   u8 type  u8 flags  u16 partition   u32 owner   u32 sent   u64 request   u64 hlc
  *
  * The checksum is the low half of XXH3-64 over the rest of the header and the body. All
  * little-endian. Fields that a type does not use are 0. A reader skips bytes behind the body's fields that it knows, so
@@ -97,6 +97,7 @@ struct message {
   uint16_t partition;
   uint32_t owner;
   uint64_t request;
+  uint32_t sent_ms; /* the sender's monotonic clock, low 32 bits */
   uint64_t hlc; /* the sender's clock when it was sent */
   enum err err;
   uint64_t digest;

@@ -33,6 +33,7 @@ static struct {
   struct bucket_table buckets;
   bool up[MEMBERS_MAX];
   uint64_t now_ns;
+  uint32_t lag_ms;
   struct version_scratch *scratch;
   uint8_t *pool_memory;
 } core;
@@ -83,6 +84,7 @@ static inline struct step core_step(void) {
   effects_reset(&core.effects);
   return (struct step){.now_ns = core.now_ns,
                        .wall_ms = WALL_MS,
+                       .lag_ms = core.lag_ms,
                        .effects = &core.effects,
                        .stats = &core.stats,
                        .pool = &core.pool,

@@ -287,7 +287,7 @@ static inline void happen_message(const struct happening *h) {
   assert_int_equal(message_decode((struct bytes){h->data, h->size}, &message), ERR_OK);
   uint32_t from_id = world.nodes[h->from].id;
   WITH(h->to, {
-    member_heard(node->member, &step, from_id, message.hlc);
+    member_heard(node->member, &step, from_id, &message);
     member_message(node->member, &step, from_id, &message);
   });
 }

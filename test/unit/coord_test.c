@@ -301,13 +301,26 @@ static void a_late_copy_of_a_forward_that_was_taken_is_not_refused_as_stale(void
   struct message message = forward(50, 1);
   say(2, &message);
   uint64_t request = take_stamp(&owner);
-  core.hlc.last = hlc_make(WALL_MS + 5000, 0);
+  core.lag_ms = 5000;
   say(2, &message);
   assert_int_equal(core.effects.count, 0);
   assert_int_equal(core.local.count, 0);
   message.request = 51;
   say(2, &message);
   assert_int_equal(core_sent(2, MESSAGE_FORWARD_REPLY)->err, ERR_STALE);
+  say(SELF, &(struct message){.type = MESSAGE_STAMPED, .request = request, .err = ERR_BUSY});
+  assert_int_equal(core_sent(2, MESSAGE_FORWARD_REPLY)->err, ERR_BUSY);
+  end();
+}
+
+static void a_forward_is_not_stale_because_wall_clocks_differ(void **state) {
+  (void)state;
+  begin(3, 0);
+  uint32_t owner = 0;
+  core.hlc.last = hlc_make(WALL_MS + 50000, 0); /* ours, against the message's 0 */
+  struct message message = forward(50, 1);
+  say(2, &message);
+  uint64_t request = take_stamp(&owner);
   say(SELF, &(struct message){.type = MESSAGE_STAMPED, .request = request, .err = ERR_BUSY});
   assert_int_equal(core_sent(2, MESSAGE_FORWARD_REPLY)->err, ERR_BUSY);
   end();
@@ -356,6 +369,7 @@ int main(void) {
       cmocka_unit_test(an_explain_of_which_nobody_is_up_is_answered),
       cmocka_unit_test(a_forwarded_deletion_with_a_value_is_refused),
       cmocka_unit_test(a_late_copy_of_a_forward_that_was_taken_is_not_refused_as_stale),
+      cmocka_unit_test(a_forward_is_not_stale_because_wall_clocks_differ),
       cmocka_unit_test(a_clock_that_does_not_say_that_it_is_one_is_no_answer),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

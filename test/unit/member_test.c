@@ -44,6 +44,30 @@ static void a_node_that_was_late_itself_doubts_itself_first(void **state) {
   assert_true(sees_up(1, 0));
 }
 
+/* How late node 0 finds a message that node 1 sent so long ago. */
+static uint32_t lag_of(uint32_t age_ms) {
+  uint32_t lag_ms = 0;
+  uint32_t from = world.nodes[1].id;
+  struct message message = {.type = MESSAGE_HEARTBEAT, .sent_ms = (uint32_t)(world.now_ns / MS) - age_ms};
+  WITH(0, {
+    member_heard(node->member, &step, from, &message);
+    lag_ms = step.lag_ms;
+  });
+  return lag_ms;
+}
+
+static void a_message_is_late_against_the_quickest_of_its_sender(void **state) {
+  (void)state;
+  form(44, 2);
+  run(3 * SECOND);
+  assert_in_range(lag_of(5000), 4900, 5000);
+  assert_in_range(lag_of(0), 0, 40);
+  /* What was known before a long pause of our own still counts after it. */
+  world.now_ns += 300 * SECOND;
+  assert_in_range(lag_of(100000), 99900, 100000);
+  assert_in_range(lag_of(100000), 99900, 100000);
+}
+
 static void a_late_tick_forgives_only_as_much_as_it_was_late(void **state) {
   (void)state;
   form(43, 2);
@@ -216,6 +240,7 @@ int main(void) {
       cmocka_unit_test(a_silent_member_is_down_though_its_connection_stands),
       cmocka_unit_test(a_member_whose_connection_is_gone_is_down_at_once),
       cmocka_unit_test(a_node_that_was_late_itself_doubts_itself_first),
+      cmocka_unit_test(a_message_is_late_against_the_quickest_of_its_sender),
       cmocka_unit_test(a_late_tick_forgives_only_as_much_as_it_was_late),
       cmocka_unit_test(heartbeats_tell_what_a_member_has_to_say_of_itself),
       cmocka_unit_test(strangers_come_and_go_without_number),
