@@ -12,6 +12,7 @@ struct reply;
 struct message;
 struct siblings;
 
+/* clang-format off */
 #define CHECK_TABLE(X)                                                        \
   X(acked, "nothing acknowledged is lost")                                    \
   X(refused, "a refused write destroys nothing")                              \
@@ -24,6 +25,7 @@ struct siblings;
   X(bounds, "tables and memory are empty when nothing is under way")          \
   X(live, "after healing all requests are answered")                          \
   X(assert, "no assertion of the core fails")
+/* clang-format on */
 
 enum check {
 #define X(name, claim) CHECK_##name,

@@ -17,6 +17,7 @@
 enum profile { PROFILE_RECOVERABLE, PROFILE_HOSTILE };
 
 /*        name       per mille of the runs that have it   what it is                                                  */
+/* clang-format off */
 #define FEATURE_TABLE(X)                                                          \
   X(drop, 500)      /* messages are lost */                                       \
   X(duplicate, 500) /* and doubled */                                             \
@@ -59,6 +60,7 @@ enum profile { PROFILE_RECOVERABLE, PROFILE_HOSTILE };
   X(weights, 300)                                                                 \
   X(zones, 300)                                                                   \
   X(tuned, 500) /* other time-outs than the defaults */
+/* clang-format on */
 
 enum feature {
 #define X(name, per_mille) FEATURE_##name,

@@ -88,6 +88,8 @@ static void info_memory(const struct front *front, struct output *out) {
   const struct node_facts facts = front_facts(front);
   uint64_t used = mallinfo2().uordblks + facts.value_memory_used;
   output_format(out, "used_memory:%" PRIu64 "\r\nused_memory_rss:%" PRIu64 "\r\n", used, resident_bytes());
+  const struct server_stats *server = server_stats(front->services.server(front->services.context));
+  output_format(out, "mem_clients_normal:%" PRIu64 "\r\n", server->memory_bytes);
   output_text(out, "maxmemory:0\r\nmaxmemory_policy:noeviction\r\n");
   output_format(out, "value_memory_used:%" PRIu64 "\r\nvalue_memory_capacity:%" PRIu64 "\r\n", facts.value_memory_used,
                 facts.value_memory_capacity);

@@ -243,8 +243,8 @@ static void output_client_line(struct output *out, const struct session *session
   output_format(out, "id=%" PRIu64 " addr=%s name=%s age=%" PRIu64 " idle=%" PRIu64, client_id(session->client),
                 client_address(session->client), session->name == NULL ? "" : session->name, age, idle);
   output_format(out, " flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0");
-  output_format(out, " obl=0 oll=0 omem=%zu tot-mem=%zu events=r pending=%" PRIu32 " cmd=%s user=default", queued, queued,
-                session_unanswered(session), session->last == NULL ? "NULL" : session->last->name);
+  output_format(out, " obl=0 oll=0 omem=%zu tot-mem=%zu events=r pending=%" PRIu32 " cmd=%s user=default", queued,
+                queued, session_unanswered(session), session->last == NULL ? "NULL" : session->last->name);
   output_format(out, " redir=-1 resp=%d lib-name=%s lib-ver=%s\n", session->resp3 ? 3 : 2,
                 session->library == NULL ? "" : session->library,
                 session->library_version == NULL ? "" : session->library_version);

@@ -105,7 +105,8 @@ void detector_heard(struct member *member, struct step *step, uint32_t node) {
 }
 
 /* Differences of clocks that count from different beginnings, modulo 2^32: only their order within half of that means
- * anything. A window ends only when a message comes, so that after a pause of our own what was known before it still counts. */
+ * anything. A window ends only when a message comes, so that after a pause of our own what was known before it still
+ * counts. */
 uint32_t detector_lag(struct member *member, const struct step *step, uint32_t node, uint32_t sent_ms) {
   struct peer *peer = find_mutable(&member->detector, node);
   uint32_t lag = (uint32_t)(step->now_ns / 1000000u) - sent_ms;

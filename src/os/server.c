@@ -334,6 +334,7 @@ const struct server_stats *server_stats(struct server *server) {
   server->stats.bytes_out = server->streams.bytes_out;
   server->stats.reads = server->streams.reads;
   server->stats.writes = server->streams.writes;
+  server->stats.memory_bytes = server_held(server);
   return &server->stats;
 }
 

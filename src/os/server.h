@@ -62,6 +62,7 @@ struct server_stats {
   uint64_t closed_output; /* too slow a reader */
   uint64_t closed_input;  /* too large a command */
   uint64_t bytes_in, bytes_out, reads, writes;
+  uint64_t memory_bytes; /* buffers of all clients, now */
 };
 
 /* Port 0 takes a free one (server_port). On failure `why` (SERVER_WHY bytes) names the address and the remedy. */

@@ -29,9 +29,9 @@ struct step {
   struct hlc *hlc;
   const struct shard_tunables *tunables;
   uint64_t cluster_seed;
-  uint32_t self; /* this node's id */
-  uint32_t lag_ms;                     /* of the message in hand: how much longer it took than the quickest lately */
-  bool nospace;  /* its disk is full: others had better coordinate puts */
+  uint32_t self;   /* this node's id */
+  uint32_t lag_ms; /* of the message in hand: how much longer it took than the quickest lately */
+  bool nospace;    /* its disk is full: others had better coordinate puts */
   const struct ring *ring;
   const struct bucket_table *buckets;
   const bool *up; /* by index into ring->members; this node itself is always up */

@@ -98,7 +98,7 @@ struct message {
   uint32_t owner;
   uint64_t request;
   uint32_t sent_ms; /* the sender's monotonic clock, low 32 bits */
-  uint64_t hlc; /* the sender's clock when it was sent */
+  uint64_t hlc;     /* the sender's clock when it was sent */
   enum err err;
   uint64_t digest;
   struct bytes key; /* store key: position, key (READ, WRITE, ...) */

@@ -665,10 +665,12 @@ static void client_tells_of_connections(void **state) {
         "-ERR lib-name cannot contain spaces, newlines or special characters.\r\n");
   check(client, "CLIENT INFO\r\n",
         "$254\r\nid=1 addr=127.0.0.1:40001 name=me age=3 idle=0 flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 qbuf=0 "
-        "qbuf-free=0 argv-mem=0 multi-mem=0 obl=0 oll=0 omem=0 tot-mem=0 events=r pending=0 cmd=client|info user=default redir=-1 resp=2 lib-name=redis-py lib-ver=4.3\n\r\n");
+        "qbuf-free=0 argv-mem=0 multi-mem=0 obl=0 oll=0 omem=0 tot-mem=0 events=r pending=0 cmd=client|info "
+        "user=default redir=-1 resp=2 lib-name=redis-py lib-ver=4.3\n\r\n");
   check(other, "CLIENT LIST ID 2 7\r\n",
         "=245\r\ntxt:id=2 addr=127.0.0.1:40002 name= age=3 idle=0 flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 qbuf=0 "
-        "qbuf-free=0 argv-mem=0 multi-mem=0 obl=0 oll=0 omem=0 tot-mem=0 events=r pending=0 cmd=client|list user=default redir=-1 resp=3 lib-name= lib-ver=\n\r\n");
+        "qbuf-free=0 argv-mem=0 multi-mem=0 obl=0 oll=0 omem=0 tot-mem=0 events=r pending=0 cmd=client|list "
+        "user=default redir=-1 resp=3 lib-name= lib-ver=\n\r\n");
   check(client, "CLIENT LIST TYPE master\r\n", "$0\r\n\r\n");
   check(client, "CLIENT LIST TYPE foo\r\n", "-ERR Unknown client type 'foo'\r\n");
   check(client, "CLIENT LIST ID x\r\n", "-ERR Invalid client ID\r\n");
