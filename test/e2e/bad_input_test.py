@@ -18,7 +18,7 @@ import unittest
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from support import (HOST, Cluster, Disconnected, Node, ReplyError, Resp, encode, free_ports,  # noqa: E402
+from support import (HOST, ROOT, Cluster, Disconnected, Node, ReplyError, Resp, encode, free_ports,  # noqa: E402
                      release_ports)
 
 MIB = 1 << 20
@@ -484,6 +484,8 @@ class Passwords(WithCluster):
 MAGIC = b"GRAMMEP\n"
 HELLO, PROOF, REFUSE = 1, 2, 3
 OLDER, NEWER, CLUSTER, SECRET, TWIN, MALFORMED = 2, 3, 4, 5, 7, 8  # why
+with open(os.path.join(ROOT, "src", "base", "limits.h"), encoding="utf-8") as limits:
+    FRAME_HEADER = int(re.search(r"#define FRAME_HEADER_BYTES (\d+)u", limits.read()).group(1))
 
 
 class Peer:
@@ -659,13 +661,14 @@ class PeerPort(WithCluster):
         seed = random.SystemRandom().getrandbits(32)
         print("seed %d" % seed)
         dice = random.Random(seed)
-        frames = [b"\xff" * 64, b"\0" * 32, struct.pack("<I", 0xFFFFFFFF) + b"\0" * 28,
-                  struct.pack("<I", (65 << 20) + 1) + b"\0" * 28, struct.pack("<I", 10) + b"\0" * 28 + b"0123456789"]
-        frames += [dice.randbytes(dice.randrange(32, 2000)) for _ in range(10)]
+        head = FRAME_HEADER - 4  # behind the body's size
+        frames = [b"\xff" * 64, b"\0" * FRAME_HEADER, struct.pack("<I", 0xFFFFFFFF) + b"\0" * head,
+                  struct.pack("<I", (65 << 20) + 1) + b"\0" * head, struct.pack("<I", 10) + b"\0" * head + b"0123456789"]
+        for _ in range(10):  # whole ones
+            size = dice.randrange(2000)
+            frames.append(struct.pack("<I", size) + dice.randbytes(head + size))
         for number, frame in enumerate(frames):
-            # Each as another stranger; the size stays small, so that the frame is whole.
-            if number >= 5:
-                frame = struct.pack("<I", len(frame) - 32) + frame[4:]
+            # Each as another stranger.
             with self.subTest(frame[:40]), Peer(self.node, secret=self.secret, node=0x0BAD0000 + number) as peer:
                 peer.shake_hands()
                 peer.send(frame)
