@@ -109,6 +109,7 @@ bool gossip_measure(uint32_t nodes, uint64_t seed) {
   bool well = agreed(world);
   uint64_t until_agreed = tally.gossip_bytes;
   world_run(world, world->now_ns + 20 * SECOND);
+  ASSERT(nodes > 0);
   uint64_t at_rest = (tally.gossip_bytes - until_agreed) / 20 / nodes;
   printf("gossip nodes=%" PRIu32 " %s rounds=%" PRIu32 " bytes_per_node=%" PRIu64
          " converged_bytes_per_node_and_round=%" PRIu64 "\n",

@@ -31,10 +31,11 @@ OTHERS = 4
 IDLE_BYTES = 8 * MIB
 UNREAD_BYTES = 256 * MIB
 IN_FLIGHT_BYTES = 64 * MIB
-# What a client of small values may wait for while the crowd comes in, and on the whole. An ordinary round trip is below 2 ms;
-# these are for a busy machine with two cores and a sanitized build, and far below the time that the crowd takes.
+# What a client of small values may have to wait with the crowd there, at most and mostly, on a busy machine with two cores.
+# (On an idle one both are far below. A sanitized build takes its time over each of the crowd's megabytes.)
 LONGEST_SECONDS = 2.0
 MEDIAN_SECONDS = 0.1
+SANITIZED_PATIENCE = 8
 
 
 def is_sanitized(node):
@@ -108,8 +109,8 @@ class Crowd(unittest.TestCase):
 
     def cluster(self):
         # Of freed memory a sanitizer keeps 256 MiB back, to find who uses it still: here less, so that a bound says something.
-        options = ":".join(filter(None, [os.environ.get("ASAN_OPTIONS"), "quarantine_size_mb=8", "allocator_release_to_os_interval_ms=100"]))
-        return Cluster(3, environment={"ASAN_OPTIONS": options})
+        options = [os.environ.get("ASAN_OPTIONS"), "quarantine_size_mb=8", "allocator_release_to_os_interval_ms=100"]
+        return Cluster(3, environment={"ASAN_OPTIONS": ":".join(filter(None, options))})
 
     def watch(self, node, seconds, slow, client):
         """(most resident bytes, most that INFO says clients' buffers take) while slow readers trickle."""
@@ -130,7 +131,8 @@ class Crowd(unittest.TestCase):
             node = cluster[0]
             for i in range(VALUES):
                 node.call("SET", "big:%d" % i, b"x" * VALUE_BYTES)
-            shadow = 1.125 if is_sanitized(node) else 1  # an eighth of the memory in use
+            sanitized = is_sanitized(node)
+            shadow = 1.125 if sanitized else 1  # an eighth of the memory in use
             looker = stack.enter_context(node.connect())
             others = [Others(node, number) for number in range(OTHERS)]
             for other in others:
@@ -175,8 +177,9 @@ class Crowd(unittest.TestCase):
             print("a SET and a GET: median %.1f ms, longest %.0f ms before; median %.1f ms, longest %.0f ms with the crowd" % (
                 calm[len(calm) // 2] * 1e3, calm[-1] * 1e3, during[len(during) // 2] * 1e3, during[-1] * 1e3))
             self.assertGreater(len(during), 100)
-            self.assertLess(during[len(during) // 2], MEDIAN_SECONDS)
-            self.assertLess(during[-1], LONGEST_SECONDS)
+            patience = SANITIZED_PATIENCE if sanitized else 1
+            self.assertLess(during[len(during) // 2], MEDIAN_SECONDS * patience)
+            self.assertLess(during[-1], LONGEST_SECONDS * patience)
             # 5. When the crowd has gone, so has what was kept for it.
             slow.close()
             cluster.wait_until(lambda: info(looker)["mem_clients_normal"] < MIB, 30, "no output is kept for nobody")
