@@ -104,7 +104,7 @@ static _Noreturn void hand_over(void) {
   }
   ssize_t length = readlink("/proc/self/exe", path, sizeof path - sizeof "-plant");
   if (length > 0) {
-    (void)strcpy(path + length, "-plant");
+    memcpy(path + length, "-plant", sizeof "-plant");
     (void)execv(path, list);
   }
   (void)fprintf(stderr, "gramme-sim: cannot run %s; build gramme-sim-plant beside gramme-sim\n", path);

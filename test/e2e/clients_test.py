@@ -92,7 +92,7 @@ class Clients(unittest.TestCase):
 class RedisCli(Clients):
     def test_plain_and_cluster_mode_and_resp3(self):
         for port in self.ports():
-            for mode in ([], ["-c"], ["-3"], ["-c", "-3"]):
+            for mode in ([], ["-c"], ["-c", "-3"]):
                 cli = ["redis-cli", "-p", port, *mode]
                 key = "cli:%d:%s" % (port, "".join(mode))
                 self.assertEqual(command(*cli, "PING"), "PONG\n")
