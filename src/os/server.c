@@ -157,7 +157,10 @@ static void client_on_ended(struct stream *stream, int status) {
 }
 
 static void client_on_drained(struct stream *stream) {
-  client_update_stalled(client_of(stream));
+  struct client *client = client_of(stream);
+  if (client->stalled) {
+    client_update_stalled(client);
+  }
 }
 
 static void server_free_if_done(struct server *server);
@@ -305,6 +308,10 @@ uint32_t server_run(struct server *server) {
     }
   }
   return count;
+}
+
+bool server_has_resumed(const struct server *server) {
+  return list_linked(&server->resumed);
 }
 
 /* Clients that have closed their side go when nothing is left to be told to them. One that is paused or stalled has

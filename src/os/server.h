@@ -72,6 +72,8 @@ uint16_t server_port(const struct server *server);
 /* Calls `data` for clients that were resumed; returns how many. The node calls it at the end of each loop iteration,
  * before the flushes. */
 uint32_t server_run(struct server *server);
+/* There are some (the flush brings them about, too): the loop must not sleep. */
+bool server_has_resumed(const struct server *server);
 /* Writes out what clients have queued; the node calls it once at the end of each loop iteration. */
 void server_flush(struct server *server);
 const struct server_stats *server_stats(struct server *server);

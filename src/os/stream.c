@@ -193,11 +193,14 @@ static void stream_flush(struct stream *stream) {
       int status = stream_send_rest(stream);
       if (status != 0) {
         stream_end(stream, status);
+        return;
       }
-      return;
+    }
+    if (count > 0 && stream->handler->drained != NULL) {
+      stream->handler->drained(stream);
     }
   }
-  if (stream->finishing && !stream->finished) {
+  if (stream->finishing && !stream->finished && stream->sending == NULL) {
     stream_finished(stream);
   }
 }

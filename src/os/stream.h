@@ -36,7 +36,7 @@ struct stream_handler {
   /* UV_EOF, an error of reading or writing, or UV_ENOMEM: it is not read any more, and the owner closes it. Or
    * UV_ETIMEDOUT (stream_watch): the owner closes it or lets it go on. */
   void (*ended)(struct stream *stream, int status);
-  /* Bytes that the kernel had not taken at once have gone. May be NULL. */
+  /* Queued bytes have gone, some or all. From streams_flush or the loop's poll. May be NULL. */
   void (*drained)(struct stream *stream);
   /* The last call: memory may be freed. */
   void (*closed)(struct stream *stream);

@@ -266,7 +266,7 @@ static void node_turn(uv_prepare_t *prepare) {
     node_go_on_stopping(node);
   }
   if (node->phase < NODE_DRAINING) {
-    node_arm(node, work > 0 || buffer_size(&node->replies) > 0);
+    node_arm(node, work > 0 || buffer_size(&node->replies) > 0 || server_has_resumed(node->server));
   }
   node->clock_fresh = false; /* what the poll brings wants a new one */
 }

@@ -227,6 +227,18 @@ class Limits(WithCluster):
             self.assertEqual(client.call("PING"), "PONG")
         self.assertLess(grown, 40 * MIB)
 
+    def test_replies_near_the_output_limit(self):
+        """A client with half of the limit unsent is not read for the while, and for no longer."""
+        node, value = self.cluster[0], os.urandom(800000)
+        node.call("SET", "large", value)
+        node.call("CONFIG", "SET", "client-output-limit", "1mb")
+        try:
+            with node.connect() as client:
+                for _ in range(20):
+                    self.assertEqual(client.call("GET", "large"), value)
+        finally:
+            node.call("CONFIG", "SET", "client-output-limit", "32mb")
+
     def test_the_limit_follows_its_option(self):
         for node in self.cluster:
             self.assertEqual(node.call("CONFIG", "SET", "max-value", "2mb"), "OK")

@@ -6,6 +6,7 @@ Each node has a small file system (tmpfs) of its own, mounted in a mount namespa
 behind. Where that is not allowed the test is skipped, with status 77."""
 
 import os
+import shutil
 import subprocess
 import sys
 import unittest
@@ -41,6 +42,8 @@ class SmallDisks(Cluster):
         finally:
             for node in self.nodes:
                 subprocess.run(["umount", "-l", node.directory], check=False)
+            if not os.environ.get("GRAMME_KEEP"):
+                shutil.rmtree(self.directory, ignore_errors=True)
 
     def fill(self, node, leave=0):
         """Puts a file on its disk that leaves so many bytes."""

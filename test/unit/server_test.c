@@ -343,6 +343,26 @@ static void a_reader_that_comes_late_is_slowed_down_and_loses_nothing(void **sta
   scene_close(&scene);
 }
 
+/* An answer that makes the client one that is not read for now, and that the kernel takes whole at once. */
+static void a_client_is_read_again_when_a_large_answer_leaves_in_one_write(void **state) {
+  enum { ANSWER = 100000 };
+  (void)state;
+  struct scene scene;
+  scene_open(&scene, &(struct server_options){.output_max_bytes = ANSWER * 3 / 2});
+  scene.answer_bytes = ANSWER - 1;
+  int fd = dial(&scene);
+  char *heard = malloc(ANSWER);
+  assert_non_null(heard);
+  for (int i = 0; i < 20; i += 1) {
+    say(&scene, fd, "1\n", 2);
+    assert_int_equal(hear(&scene, fd, heard, ANSWER), ANSWER);
+  }
+  assert_int_equal(scene.lines, 20);
+  free(heard);
+  close(fd);
+  scene_close(&scene);
+}
+
 static void a_reader_that_has_stopped_is_closed_and_counted(void **state) {
   (void)state;
   struct scene scene;
@@ -566,6 +586,7 @@ int main(void) {
       cmocka_unit_test(what_one_iteration_writes_leaves_in_one_write),
       cmocka_unit_test(a_reader_past_its_output_limit_is_closed_and_counted),
       cmocka_unit_test(a_reader_that_comes_late_is_slowed_down_and_loses_nothing),
+      cmocka_unit_test(a_client_is_read_again_when_a_large_answer_leaves_in_one_write),
       cmocka_unit_test(a_reader_that_has_stopped_is_closed_and_counted),
       cmocka_unit_test(the_largest_holder_goes_when_all_buffers_together_are_too_large),
       cmocka_unit_test(a_command_past_the_input_limit_is_closed_and_counted),
