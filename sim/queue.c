@@ -86,6 +86,6 @@ struct entry queue_pop(struct queue *queue, uint64_t *time_ns) {
 }
 
 void entry_free(struct entry *entry) {
-  free(entry->bytes);
+  free(entry->bytes); /* NOLINT(clang-analyzer-unix.Malloc): each event is freed once, after it has left the queue */
   free(entry->prefix);
 }
