@@ -35,7 +35,7 @@ lint: | setup-lint
 	@tools/lint $(RELEASE)
 
 format: | setup-lint
-	@find src test sim lib include -name '*.[ch]' 2>/dev/null | xargs clang-format -i
+	@find src test sim -name '*.[ch]' 2>/dev/null | xargs clang-format -i
 
 bench: build | setup-bench
 	@bench/run
