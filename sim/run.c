@@ -262,7 +262,8 @@ static void drain_hints(struct run *run) {
 static void write_all(struct run *run) {
   struct probe probe = {.answered = false};
   uint32_t numbers[PLAN_KEYS_MAX];
-  for (uint32_t key = 0; key < run->oracle.key_count; key++) {
+  const uint32_t key_count = run->oracle.key_count;
+  for (uint32_t key = 0; key < key_count; key++) {
     uint32_t node = key % run->world->node_count;
     clients_probe_get(run->clients, node, key, all_of(run, key), probe_patience(run), &probe);
     numbers[key] = clients_probe_put(run->clients, node, key, all_of(run, key), probe_patience(run), &probe);
@@ -270,10 +271,9 @@ static void write_all(struct run *run) {
   }
   world_run(run->world, run->world->now_ns + run->plan.tunables.hedge_ns + SECOND);
   drain_hints(run);
-  for (uint32_t key = 0; key < run->oracle.key_count; key++) {
+  for (uint32_t key = 0; key < key_count; key++) {
     uint32_t node = (key + 1) % run->world->node_count;
     clients_probe_get(run->clients, node, key, all_of(run, key), probe_patience(run), &probe);
-    /* NOLINTNEXTLINE(clang-analyzer-core.uninitialized.ArraySubscript) */
     if (probe.err == ERR_OK && run->oracle.versions[numbers[key]].fate == FATE_ACKED &&
         !oracle_stands(&run->oracle, numbers[key], &probe.siblings)) {
       check_fail(run, CHECK_acked, key, "put %" PRIu32 ", made after healing, was acknowledged and is lost",

@@ -128,7 +128,7 @@ static void append_departure(const struct shape *shape) {
       most = count > most ? count : most;
     }
     while (counts[zone_of[live[at]]] < most) {
-      at = (at + 1) % live_count;
+      at = at + 1 < live_count ? at + 1 : 0;
     }
   }
   append(CHANGE_REMOVE, live[at], 0, 0);
