@@ -140,7 +140,7 @@ static void ask(struct clients *clients, uint32_t index, uint32_t number, struct
   if (run->plan.on[FEATURE_giveup]) {
     patience_ns = run->plan.patience_ns < patience_ns ? run->plan.patience_ns : patience_ns;
   }
-  if (number != 0) {
+  if (number != 0 && run->story != NULL) {
     story_tell(run->story, key, "client %" PRIu32 " to node %" PRIu32 ": put %" PRIu32 "%s%s of %s, having seen %s",
                index + 1, node + 1, number, command->blind ? " (blind)" : "", command->tombstone ? " (a deletion)" : "",
                run->oracle.keys[key].text, siblings_text(&client->now.seen));
@@ -341,8 +341,10 @@ static void get_answered(struct clients *clients, const struct request *request,
   }
   learn_get(clients, request->node, request->key, reply, into);
   causal_read(run, request->key, &into->seen);
-  story_tell(run->story, request->key, "node %" PRIu32 " answers a get: %s", request->node + 1,
-             siblings_text(&into->seen));
+  if (run->story != NULL) {
+    story_tell(run->story, request->key, "node %" PRIu32 " answers a get: %s", request->node + 1,
+               siblings_text(&into->seen));
+  }
 }
 
 /* Was it in time? Only a node that ran all the while owes that. */

@@ -131,8 +131,11 @@ uint32_t oracle_put(struct oracle *oracle, uint32_t key_index, const struct sibl
   }
   if (key->version_count == key->version_capacity) {
     key->versions = grow(key->versions, &key->version_capacity);
+    key->times = realloc(key->times, key->version_capacity * sizeof key->times[0]);
+    ASSERT(key->times != NULL);
   }
   key->versions[key->version_count] = number;
+  key->times[key->version_count] = 0;
   key->version_count += 1;
   if (key->open_count == key->open_capacity) {
     key->open = grow(key->open, &key->open_capacity);
@@ -232,13 +235,14 @@ static void version_stamped(struct oracle *oracle, uint32_t number, struct dot d
   }
   version->stamped = true;
   version->dot = dot;
+  ASSERT(dot.time != 0);
   for (uint32_t i = 0; i < key->version_count; i++) {
-    const struct version *other = &oracle->versions[key->versions[i]];
-    if (other != version && other->stamped && dot_compare(other->dot, dot) == 0) {
+    if (key->times[i] == dot.time && dot_compare(oracle->versions[key->versions[i]].dot, dot) == 0) {
       check_fail(oracle->run, CHECK_once, version->key, "puts %" PRIu32 " and %" PRIu32 " of %s have one dot",
                  key->versions[i], number, key->text);
     }
   }
+  key->times[version->place] = dot.time;
 }
 
 static uint32_t sibling_number(struct oracle *oracle, uint32_t key, const struct sibling *sibling, bool is_clock) {
@@ -331,10 +335,19 @@ int oracle_find_key(const struct oracle *oracle, enum space space, struct bytes 
   return -1;
 }
 
-static const char *place_text(uint32_t owner) {
-  static char text[48];
-  (void)snprintf(text, sizeof text, owner == 0 ? "has" : "keeps a hint for node %" PRIu32 ":", owner);
-  return text;
+static void tell_commit(const struct oracle *oracle, uint32_t node, uint32_t key, uint32_t owner,
+                        const struct siblings *before, const struct siblings *after) {
+  char place[48];
+  if (oracle->run->story == NULL) {
+    return; /* the texts cost more than the rest of a commit */
+  }
+  (void)snprintf(place, sizeof place, owner == 0 ? "has" : "keeps a hint for node %" PRIu32 ":", owner);
+  if (owner == 0 || before->count > 0) {
+    story_tell(oracle->run->story, key, "node %" PRIu32 " %s %s (before: %s)", node + 1, place, siblings_text(after),
+               siblings_text(before));
+  } else {
+    story_tell(oracle->run->story, key, "node %" PRIu32 " %s %s", node + 1, place, siblings_text(after));
+  }
 }
 
 void oracle_committed(struct oracle *oracle, uint32_t node, enum space space, struct bytes key,
@@ -365,12 +378,7 @@ void oracle_committed(struct oracle *oracle, uint32_t node, enum space space, st
     }
   }
   mark_open(oracle, node, index, space, *value, false);
-  if (owner == 0 || view->siblings.count > 0) {
-    story_tell(oracle->run->story, index, "node %" PRIu32 " %s %s (before: %s)", node + 1, place_text(owner),
-               siblings_text(&after), siblings_text(&view->siblings));
-  } else {
-    story_tell(oracle->run->story, index, "node %" PRIu32 " %s %s", node + 1, place_text(owner), siblings_text(&after));
-  }
+  tell_commit(oracle, node, index, owner, &view->siblings, &after);
   causal_committed(oracle->run, node, index, &view->siblings, &after);
   siblings_free(&view->siblings);
   view->siblings = after;
@@ -585,6 +593,7 @@ void oracle_deinit(struct oracle *oracle) {
     } store_key = {key->store_key.data};
     free(store_key.owned);
     free(key->versions);
+    free(key->times);
     free(key->open);
     for (uint32_t node = 0; node < PLAN_NODES_MAX; node++) {
       for (uint32_t owner = 0; owner <= PLAN_NODES_MAX; owner++) {

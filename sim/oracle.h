@@ -56,6 +56,7 @@ struct oracle_key {
   struct bucket_props props;
   struct preference preference;
   uint32_t *versions; /* numbers, by place; owned */
+  uint64_t *times;    /* of their dots, by place; 0: not stamped yet; owned */
   uint32_t version_count, version_capacity;
   uint32_t *open; /* numbers of puts without an answer; owned */
   uint32_t open_count, open_capacity;

@@ -163,7 +163,7 @@ void process_step(struct world *world, uint32_t index, struct event *event) {
 #endif
 #endif
 #ifndef SPARES_MAX
-#define SPARES_MAX 16u
+#define SPARES_MAX 64u
 #endif
 
 struct spare {
