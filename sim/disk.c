@@ -229,6 +229,15 @@ bool disk_damage(struct disk *disk, size_t nth) {
   return true;
 }
 
+void disk_forget(struct disk *disk, size_t nth) {
+  struct disk_table *table = &disk->durable[SPACE_OBJECTS];
+  ASSERT(disk->change_count == 0);
+  if (table->count > 0) {
+    table_remove(table, table->entries[nth % table->count].key);
+    reload(disk);
+  }
+}
+
 void disk_put_back(struct disk *disk, const struct disk *copy) {
   ASSERT(disk->change_count == 0);
   for (int i = 0; i < SPACE_COUNT; i++) {

@@ -61,6 +61,8 @@ void disk_crash(struct disk *disk, struct prng *prng);
 void disk_empty(struct disk *disk);
 /* The `nth` object, counted around, is damaged. False when there is none. */
 bool disk_damage(struct disk *disk, size_t nth);
+/* The `nth` object, counted around, is gone: for a planted bug. */
+void disk_forget(struct disk *disk, size_t nth);
 /* Becomes what is durable in `copy`. */
 void disk_put_back(struct disk *disk, const struct disk *copy);
 void disk_copy(struct disk *to, const struct disk *from); /* `to` is initialised by it */

@@ -230,10 +230,19 @@ static void account(const struct exploration *exploration, struct summary *summa
   summary->read_repairs += result->read_repairs;
   summary->forwards += result->forwards;
   summary->truncated_runs += result->truncated > 0 ? 1 : 0;
+  uint32_t failing = 0;
+  for (uint32_t i = 0; i < CHECK_COUNT; i++) {
+    failing += result->checks.failed[i] > 0 ? 1 : 0;
+  }
   for (uint32_t i = 0; i < CHECK_COUNT; i++) {
     summary->looked[i] += result->checks.looked[i];
     summary->runs_looked[i] += result->checks.looked[i] > 0 ? 1 : 0;
-    summary->failed[i] += result->checks.failed[i] > 0 ? 1 : 0;
+    if (result->checks.failed[i] > 0) {
+      bool first = summary->failed[i] == 0 || result->seed < summary->first_seed[i];
+      summary->first_seed[i] = first ? result->seed : summary->first_seed[i];
+      summary->failed[i] += 1;
+      summary->alone[i] += failing == 1 ? 1 : 0;
+    }
   }
   if (exploration->traces) {
     printf("%" PRIu64 " %s %016" PRIx64 "\n", result->seed, profile_name(profile), result->trace);

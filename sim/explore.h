@@ -25,6 +25,8 @@ struct summary {
   double wall_seconds;
   uint64_t looked[CHECK_COUNT], failed[CHECK_COUNT]; /* failed: runs */
   uint64_t runs_looked[CHECK_COUNT];                 /* runs in which it had something to look at */
+  uint64_t alone[CHECK_COUNT];                       /* runs in which it failed, and no other */
+  uint64_t first_seed[CHECK_COUNT];                  /* that it failed; if `failed` */
   uint64_t puts, acked, refused, unknown, gets;
   uint64_t truncated_runs, hints_delivered, read_repairs, forwards;
 };

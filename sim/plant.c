@@ -22,29 +22,58 @@ static const struct planted planted[PLANT_COUNT] = {{"none", CHECK_assert, "noth
 #undef X
 };
 
+/* Adds what one more exploration found. */
+static void add(struct summary *sum, const struct summary *more) {
+  sum->runs += more->runs;
+  for (uint32_t i = 0; i < CHECK_COUNT; i++) {
+    bool first = sum->failed[i] == 0 && more->failed[i] > 0;
+    sum->first_seed[i] = first ? more->first_seed[i] : sum->first_seed[i];
+    sum->failed[i] += more->failed[i];
+    sum->alone[i] += more->alone[i];
+  }
+}
+
+static void print_heading(void) {
+  printf("%-16s %-8s %6s %6s %6s %6s  %s\n", "bug", "for", "seeds", "found", "alone", "first",
+         "what is wrong; all checkers that failed, in how many seeds each");
+}
+
+static void print_proof(const struct planted *bug, const struct summary *sum) {
+  bool found = sum->failed[bug->check] > 0;
+  char first[24] = "MISSED";
+  if (found) {
+    (void)snprintf(first, sizeof first, "%" PRIu64, sum->first_seed[bug->check]);
+  }
+  printf("%-16s %-8s %6" PRIu64 " %6" PRIu64 " %6" PRIu64 " %6s  %s;", bug->name, check_name(bug->check), sum->runs,
+         sum->failed[bug->check], sum->alone[bug->check], first, bug->sentence);
+  for (uint32_t i = 0; i < CHECK_COUNT; i++) {
+    if (sum->failed[i] > 0) {
+      printf(" %s %" PRIu64, check_name((enum check)i), sum->failed[i]);
+    }
+  }
+  printf("\n");
+  (void)fflush(stdout);
+}
+
 static bool prove(enum plant plant, const struct exploration *asked, bool first) {
   const struct planted *bug = &planted[plant];
-  uint64_t runs = asked->runs == 0 ? PLANT_RUNS : asked->runs;
-  uint64_t found = 0;
-  uint64_t done = 0;
-  uint64_t first_seed = 0;
+  uint64_t seeds = asked->runs == 0 ? PLANT_RUNS : asked->runs;
+  struct summary sum = {.runs = 0};
   plant_active = plant;
-  while (done < runs && !(first && found > 0)) {
+  for (uint64_t done = 0; done < seeds && !(first && sum.failed[bug->check] > 0);) {
     struct exploration exploration = *asked;
     struct summary summary;
+    uint64_t most = first ? asked->jobs : seeds;
     exploration.first = asked->first + done;
-    exploration.runs = first ? asked->jobs : (runs - done < 20 ? runs - done : 20);
+    exploration.runs = seeds - done < most ? seeds - done : most;
     exploration.quiet = true;
     explore(&exploration, &summary);
-    first_seed = found == 0 && summary.failed[bug->check] > 0 ? exploration.first : first_seed;
-    found += summary.failed[bug->check];
+    add(&sum, &summary);
     done += exploration.runs;
   }
   plant_active = PLANT_none;
-  printf("%-16s %s by %-8s in %" PRIu64 " of %" PRIu64 " seeds: %s\n", bug->name, found > 0 ? "found" : "MISSED",
-         check_name(bug->check), found, done, bug->sentence);
-  (void)fflush(stdout);
-  return found > 0;
+  print_proof(bug, &sum);
+  return sum.failed[bug->check] > 0;
 }
 
 bool plants_prove(const char *name, const struct exploration *exploration, bool first) {
@@ -52,6 +81,7 @@ bool plants_prove(const char *name, const struct exploration *exploration, bool 
   bool known = all;
   uint32_t missed = 0;
   uint32_t proved = 0;
+  print_heading();
   for (uint32_t i = 1; i < PLANT_COUNT; i++) {
     if (all || strcmp(planted[i].name, name) == 0) {
       known = true;

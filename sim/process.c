@@ -277,6 +277,9 @@ void process_crash(struct world *world, uint32_t index) {
   node->life += 1;
   tell(world, index, NEWS_CRASHING);
   disk_crash(&node->disk, &world->prng);
+  if (world->objects_forgotten) {
+    disk_forget(&node->disk, (size_t)prng_u64(&world->prng));
+  }
   tell(world, index, NEWS_CRASHED);
   (void)give_back(node);
   network_node_down(world, index);

@@ -391,6 +391,7 @@ void run_once(const struct plan *plan, bool tell, bool all, struct result *resul
   world_init(world, plan->seed);
   world->value_memory_bytes = plan->value_memory_bytes;
   world->incarnations_repeat = PLANTED(dot_reused);
+  world->objects_forgotten = PLANTED(object_forgotten);
   world->watch = (struct watch){.context = run,
                                 .replied = saw_reply,
                                 .sent = saw_sent,

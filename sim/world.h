@@ -71,6 +71,7 @@ struct world {
   uint32_t busy_per_mille;      /* commits that are answered BUSY or NOSPACE */
   uint32_t readerror_per_mille; /* reads that are answered IO */
   bool incarnations_repeat;     /* a planted bug: a node forgets to take a new one at its start */
+  bool objects_forgotten;       /* another: a crash loses an object that was durable */
   struct queue queue;
   struct effects *effects;
   struct watch watch;

@@ -10,6 +10,7 @@
 /*        name                 checker   what is wrong                                                                */
 /* clang-format off */
 #define PLANT_TABLE(X)                                                                                 \
+  X(object_forgotten, acked, "a crash loses an object that had been synced")                         \
   X(unsynced, acked, "a commit is acknowledged as durable without having been synced")                 \
   X(early_ack, quorum, "a write is acknowledged as durable before it is on disk")                      \
   X(messages_counted, quorum, "a quorum counts messages rather than nodes")                            \
