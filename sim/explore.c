@@ -44,6 +44,9 @@ static uint32_t least(uint32_t a, uint32_t b) {
 
 void plan_for(struct plan *plan, uint64_t seed, enum profile profile, const struct change_of_plan *change) {
   plan_draw(plan, seed, profile);
+  if (change->light) {
+    plan_light(plan);
+  }
   for (uint32_t i = 0; i < FEATURE_COUNT; i++) {
     plan->on[i] = plan->on[i] && !change->without[i];
   }
@@ -213,7 +216,8 @@ static void report_failure(const struct exploration *exploration, const struct s
     plan_print(&plan);
     (void)explore_one(&plan, true, false, false, &again);
   }
-  printf("  again: gramme-sim --seed %" PRIu64 " --profile %s\n", result->seed, profile_name(profile));
+  printf("  ");
+  again_print(result->seed, profile, &exploration->change);
 }
 
 static void account(const struct exploration *exploration, struct summary *summary, enum profile profile,

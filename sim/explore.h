@@ -8,6 +8,7 @@
 struct change_of_plan {
   bool without[FEATURE_COUNT];
   uint32_t nodes, clients, keys, seconds; /* 0: as drawn */
+  bool light;                             /* nothing is drawn: plan_light */
 };
 
 struct exploration {
@@ -36,6 +37,8 @@ void explore(const struct exploration *exploration, struct summary *summary);
 void summary_print(const struct summary *summary);
 /* One run in a process of its own; with its story if `tell`, all of it if `all`. True when it has not failed. */
 bool explore_one(const struct plan *plan, bool tell, bool all, bool quiet, struct result *result);
+/* How to do a run again: one line. */
+void again_print(uint64_t seed, enum profile profile, const struct change_of_plan *change);
 /* Takes features, clients, keys, nodes and time away while the failure stays, and prints how to run what is left. */
 bool minimize(uint64_t seed, enum profile profile, const struct change_of_plan *change);
 

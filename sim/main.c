@@ -36,13 +36,17 @@ static void print_help(void) {
       "  --profile recoverable|hostile|both        recoverable: what fails comes back; safety and liveness\n"
       "                                            hostile: disks are lost too; safety only\n"
       "  --traces                                  with --runs: a line with the trace of each run\n"
-      "  --without FEATURE[,FEATURE...]            takes these away from what the seed draws:\n     ");
+      "  --without FEATURE[,FEATURE...]|all        takes these away from what the seed draws:\n     ");
   for (uint32_t i = 0; i < FEATURE_COUNT; i++) {
     printf(" %s%s", feature_name((enum feature)i), i % 12 == 11 ? "\n     " : "");
   }
-  printf("\n  --nodes N --clients N --keys N            at most so many\n"
-         "  --seconds N                               for so long\n"
-         "\nExit status: 0 nothing failed, 1 something did, 2 usage.\n");
+  printf(
+      "\n  --nodes N --clients N --keys N            at most so many\n"
+      "  --seconds N                               for so long\n"
+      "  --light                                   no faults, default settings, five nodes, two clients that mostly "
+      "think:\n"
+      "                                            what `--seed 1 --light --seconds 3600` costs is what an hour costs\n"
+      "\nExit status: 0 nothing failed, 1 something did, 2 usage.\n");
   plants_print();
 }
 
@@ -69,6 +73,11 @@ static void without(struct exploration *exploration, const char *list) {
   while (*list != '\0') {
     size_t size = strcspn(list, ",");
     enum feature feature = FEATURE_COUNT;
+    if (size == 3 && memcmp(list, "all", 3) == 0) {
+      memset(exploration->change.without, true, sizeof exploration->change.without);
+      list += size + (list[size] == ',' ? 1 : 0);
+      continue;
+    }
     if (size >= sizeof name) {
       usage("no such feature", list);
     }
@@ -144,6 +153,8 @@ static void parse(struct options *options, int argc, char **argv) {
       options->first = true;
     } else if (strcmp(argv[i], "--traces") == 0) {
       options->exploration.traces = true;
+    } else if (strcmp(argv[i], "--light") == 0) {
+      options->exploration.change.light = true;
     } else if (strncmp(argv[i], "--", 2) != 0) {
       usage("not an option", argv[i]);
     } else if (i + 1 == argc) {

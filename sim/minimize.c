@@ -37,7 +37,7 @@ static void lower(uint64_t seed, enum profile profile, uint32_t wanted, struct c
   }
 }
 
-static void print_rest(uint64_t seed, enum profile profile, const struct change_of_plan *change) {
+void again_print(uint64_t seed, enum profile profile, const struct change_of_plan *change) {
   struct plan drawn;
   bool first = true;
   plan_draw(&drawn, seed, profile);
@@ -60,7 +60,7 @@ static void print_rest(uint64_t seed, enum profile profile, const struct change_
   if (change->seconds != 0) {
     printf(" --seconds %" PRIu32, change->seconds);
   }
-  printf("\n");
+  printf("%s\n", change->light ? " --light" : "");
 }
 
 bool minimize(uint64_t seed, enum profile profile, const struct change_of_plan *asked) {
@@ -94,6 +94,6 @@ bool minimize(uint64_t seed, enum profile profile, const struct change_of_plan *
       printf("%s: %s\n", check_name((enum check)i), result.checks.text[i]);
     }
   }
-  print_rest(seed, profile, &change);
+  again_print(seed, profile, &change);
   return false;
 }

@@ -73,30 +73,29 @@ static void draw_shape(struct plan *plan, struct prng *prng) {
   plan->value_memory_bytes = 1u << some(prng, 22, 24);
 }
 
-static void draw_tunables(struct plan *plan, struct prng *prng) {
-  struct shard_tunables *tunables = &plan->tunables;
-  *tunables = (struct shard_tunables){
-      .request_timeout_ns = scaled(prng, 300 * MILLISECOND, 5 * SECOND),
-      .hedge_ns = scaled(prng, 5 * MILLISECOND, 500 * MILLISECOND),
-      .repair_window_ns = scaled(prng, 5 * MILLISECOND, SECOND),
-      .heartbeat_ns = scaled(prng, 50 * MILLISECOND, 500 * MILLISECOND),
-      .gossip_ns = scaled(prng, 200 * MILLISECOND, 2 * SECOND),
-      .peer_timeout_ns = scaled(prng, SECOND, 4 * SECOND),
-      .small_value_bytes = (uint32_t)scaled(prng, 16, 16384),
+static struct shard_tunables tunables_default(void) {
+  return (struct shard_tunables){
+      .request_timeout_ns = 3 * SECOND,
+      .hedge_ns = 100 * MILLISECOND,
+      .repair_window_ns = 200 * MILLISECOND,
+      .heartbeat_ns = 250 * MILLISECOND,
+      .gossip_ns = SECOND,
+      .peer_timeout_ns = 1500 * MILLISECOND,
+      .small_value_bytes = 16384,
       .value_max_bytes = VALUE_MAX_BYTES_DEFAULT,
   };
-  if (!plan->on[FEATURE_tuned]) {
-    *tunables = (struct shard_tunables){
-        .request_timeout_ns = 3 * SECOND,
-        .hedge_ns = 100 * MILLISECOND,
-        .repair_window_ns = 200 * MILLISECOND,
-        .heartbeat_ns = 250 * MILLISECOND,
-        .gossip_ns = SECOND,
-        .peer_timeout_ns = 1500 * MILLISECOND,
-        .small_value_bytes = 16384,
-        .value_max_bytes = VALUE_MAX_BYTES_DEFAULT,
-    };
-  }
+}
+
+static void draw_tunables(struct plan *plan, struct prng *prng) {
+  struct shard_tunables drawn = tunables_default();
+  drawn.request_timeout_ns = scaled(prng, 300 * MILLISECOND, 5 * SECOND);
+  drawn.hedge_ns = scaled(prng, 5 * MILLISECOND, 500 * MILLISECOND);
+  drawn.repair_window_ns = scaled(prng, 5 * MILLISECOND, SECOND);
+  drawn.heartbeat_ns = scaled(prng, 50 * MILLISECOND, 500 * MILLISECOND);
+  drawn.gossip_ns = scaled(prng, 200 * MILLISECOND, 2 * SECOND);
+  drawn.peer_timeout_ns = scaled(prng, SECOND, 4 * SECOND);
+  drawn.small_value_bytes = (uint32_t)scaled(prng, 16, 16384);
+  plan->tunables = plan->on[FEATURE_tuned] ? drawn : tunables_default();
 }
 
 static void draw_faults(struct plan *plan, struct prng *prng) {
@@ -167,6 +166,21 @@ void plan_draw(struct plan *plan, uint64_t seed, enum profile profile) {
   draw_faults(plan, &prng);
   draw_props(plan, &prng);
   draw_clients(plan, &prng);
+}
+
+void plan_light(struct plan *plan) {
+  memset(plan->on, 0, sizeof plan->on);
+  plan->profile = PROFILE_RECOVERABLE;
+  plan->nodes = 5;
+  plan->partitions = 64;
+  plan->tunables = tunables_default();
+  plan->clients = 2;
+  plan->keys = PLAN_KEYS_MAX;
+  plan->buckets = 1;
+  plan->props[0] = bucket_props_default();
+  plan->think_max_ns = SECOND;
+  plan->delay_max_ns = MILLISECOND;
+  plan->disk_max_ns = 2 * MILLISECOND;
 }
 
 void plan_print(const struct plan *plan) {

@@ -104,6 +104,9 @@ struct plan {
 };
 
 void plan_draw(struct plan *plan, uint64_t seed, enum profile profile);
+/* Makes of it a cluster of five nodes that fails in nothing, used as the defaults are meant to be, by two clients that
+ * mostly think. */
+void plan_light(struct plan *plan);
 const char *feature_name(enum feature feature);
 bool feature_find(const char *name, enum feature *feature);
 const char *profile_name(enum profile profile);
