@@ -9,7 +9,7 @@
 #include "version/context.h"
 
 #define MILLISECOND UINT64_C(1000000)
-#define CONTEXT_ROOM 16384u
+#define CONTEXT_ROOM CONTEXT_MAX_BYTES
 #define MEMORY 4u /* contexts that a client remembers */
 #define NOBODY UINT32_MAX
 #define VALUE_ROOM 262144u
