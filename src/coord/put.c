@@ -577,6 +577,17 @@ static bool forward_is_first(struct coord *coord, uint32_t from, uint64_t number
   return true;
 }
 
+void coord_refuse_forward(struct coord *coord, struct step *step, uint32_t from, const struct message *message,
+                          enum err err) {
+  ASSERT(err != ERR_OK);
+  if (!forward_is_first(coord, from, message->request)) {
+    COUNT(step->stats->messages_late);
+    return;
+  }
+  struct message refusal = {.type = MESSAGE_FORWARD_REPLY, .request = message->request, .err = err};
+  step_send(step, from, &refusal);
+}
+
 void put_forwarded(struct coord *coord, struct step *step, uint32_t from, const struct message *message) {
   struct message refusal = {.type = MESSAGE_FORWARD_REPLY, .request = message->request};
   if (message->key.size < POSITION_BYTES || message->key.size > POSITION_BYTES + KEY_MAX_BYTES) {

@@ -111,8 +111,7 @@ static void on_message(struct shard *shard, struct step *step, uint32_t from, co
     if (err == ERR_OK) {
       coord_message(shard->coord, step, from, message);
     } else {
-      struct message refusal = {.type = MESSAGE_FORWARD_REPLY, .request = message->request, .err = err};
-      step_send(step, from, &refusal);
+      coord_refuse_forward(shard->coord, step, from, message, err);
     }
     break;
   }

@@ -313,6 +313,22 @@ static void a_late_copy_of_a_forward_that_was_taken_is_not_refused_as_stale(void
   end();
 }
 
+static void a_copy_of_a_forward_that_was_refused_is_not_taken(void **state) {
+  (void)state;
+  begin(3, 0);
+  struct message message = forward(50, 1);
+  struct step step = core_step();
+  coord_refuse_forward(coord, &step, 2, &message, ERR_NOTMEMBER);
+  assert_int_equal(core_sent(2, MESSAGE_FORWARD_REPLY)->err, ERR_NOTMEMBER);
+  say(2, &message);
+  assert_int_equal(core.effects.count, 0);
+  assert_int_equal(core.local.count, 0);
+  step = core_step();
+  coord_refuse_forward(coord, &step, 2, &message, ERR_NOTMEMBER);
+  assert_int_equal(core.effects.count, 0);
+  end();
+}
+
 static void a_forward_is_not_stale_because_wall_clocks_differ(void **state) {
   (void)state;
   begin(3, 0);
@@ -369,6 +385,7 @@ int main(void) {
       cmocka_unit_test(an_explain_of_which_nobody_is_up_is_answered),
       cmocka_unit_test(a_forwarded_deletion_with_a_value_is_refused),
       cmocka_unit_test(a_late_copy_of_a_forward_that_was_taken_is_not_refused_as_stale),
+      cmocka_unit_test(a_copy_of_a_forward_that_was_refused_is_not_taken),
       cmocka_unit_test(a_forward_is_not_stale_because_wall_clocks_differ),
       cmocka_unit_test(a_clock_that_does_not_say_that_it_is_one_is_no_answer),
   };
