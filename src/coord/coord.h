@@ -54,8 +54,8 @@ void coord_deinit(struct coord *coord);
 void coord_command(struct coord *coord, struct step *step, const struct command *command);
 /* FORWARD, READ_REPLY, WRITE_ACK, STAMPED, FORWARD_REPLY. */
 void coord_message(struct coord *coord, struct step *step, uint32_t from, const struct message *message);
-/* A FORWARD that this node may not take now: tells the forwarder, who may then try elsewhere. What has been refused once
- * stays refused: a second copy of the message must not be taken. */
+/* A FORWARD that this node may not take now: tells the forwarder, who may then try elsewhere. What has been refused
+ * once stays refused: a second copy of the message must not be taken. */
 void coord_refuse_forward(struct coord *coord, struct step *step, uint32_t from, const struct message *message,
                           enum err err);
 void coord_peer_down(struct coord *coord, struct step *step, uint32_t node);
