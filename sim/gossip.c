@@ -88,7 +88,8 @@ bool gossip_measure(uint32_t nodes, uint64_t seed) {
                                     .gossip_ns = SECOND,
                                     .peer_timeout_ns = 5 * SECOND,
                                     .small_value_bytes = 16384,
-                                    .value_max_bytes = VALUE_MAX_BYTES_DEFAULT};
+                                    .value_max_bytes = VALUE_MAX_BYTES_DEFAULT,
+                                    .move_bytes_per_s = UINT64_C(64) << 20};
   ASSERT(world != NULL && nodes <= NODES_MAX);
   world_init(world, seed);
   prng_init(&prng, seed);

@@ -5,7 +5,8 @@
 #include "base/assert.h"
 #include "base/plant.h"
 
-/* with hints at one time; more are counted together and not delivered: never seen */
+/* With hints at one time. Hints for one more are kept, but neither counted nor delivered until the node is started
+ * again: members of two layouts are no more than these, and what is for others is not handed off (move/strays.h). */
 #define OWNERS_MAX (2u * MEMBERS_MAX)
 #define OWNER_BYTES 4u
 #define TAG_BITS 56u
@@ -92,14 +93,35 @@ static uint32_t owner_of(struct bytes hint_key) {
   return (uint32_t)d[0] << 24 | (uint32_t)d[1] << 16 | (uint32_t)d[2] << 8 | d[3];
 }
 
-/* The owner's tally, made if need be; NULL when the table is full. */
-static struct tally *tally_of(struct handoff *handoff, uint32_t owner) {
+static uint32_t tally_place(const struct handoff *handoff, uint32_t owner) {
   uint32_t at = 0;
   while (at < handoff->tally_count && handoff->tallies[at].owner < owner) {
     at += 1;
   }
+  return at;
+}
+
+/* Makes room by forgetting an owner who has no hints, if there is one. */
+static void tally_forget(struct handoff *handoff) {
+  uint32_t at = 0;
+  while (at < handoff->tally_count && handoff->tallies[at].count > 0) {
+    at += 1;
+  }
+  if (at < handoff->tally_count) {
+    handoff->tally_count -= 1;
+    memmove(&handoff->tallies[at], &handoff->tallies[at + 1], (handoff->tally_count - at) * sizeof handoff->tallies[0]);
+  }
+}
+
+/* The owner's tally, made if need be; NULL when the table is full. */
+static struct tally *tally_of(struct handoff *handoff, uint32_t owner) {
+  uint32_t at = tally_place(handoff, owner);
   if (at < handoff->tally_count && handoff->tallies[at].owner == owner) {
     return &handoff->tallies[at];
+  }
+  if (handoff->tally_count == OWNERS_MAX) {
+    tally_forget(handoff);
+    at = tally_place(handoff, owner);
   }
   if (handoff->tally_count == OWNERS_MAX) {
     return NULL;
@@ -387,7 +409,8 @@ void handoff_message(struct handoff *handoff, struct step *step, uint32_t from, 
   show_totals(handoff, step);
 }
 
-/* The next owner in turn that is up, has hints, and is not being left alone. */
+/* The next owner in turn that is up, has hints, and is not being left alone. One that no live layout has is never up:
+ * what was kept for it is given to the replicas of its keys (move/strays.h). */
 static void turn_begin(struct handoff *handoff, struct step *step) {
   for (uint32_t i = 0; i < handoff->tally_count; i++) {
     uint32_t at = (handoff->turn + 1 + i) % handoff->tally_count;

@@ -23,7 +23,8 @@ void records_init(struct records *records, const struct shard_config *config) {
     enum err err = bucket_table_merge(&records->buckets, config->buckets, &changed);
     ASSERT(err == ERR_OK || err == ERR_FULL);
   }
-  records->staged = records->history;
+  history_copy(&records->staged, &records->history);
+  records->digest = history_digest(&records->history);
   records->buckets_digest = bucket_table_digest(&records->buckets);
 }
 
@@ -107,10 +108,25 @@ void records_commit(struct member *member, struct step *step) {
   struct records *records = &member->records;
   ASSERT(step->now_ns > 0);
   if (records->staged_dirty && records->committing == NULL) {
-    commit_history(member, step);
+    if (member->layout.stored) {
+      commit_history(member, step);
+    } else {
+      /* First it is durable that there is no base: or the history alone would say that nothing ever moved. */
+      layout_store_first(member, step);
+    }
   }
   if (records->buckets_dirty && !records->buckets_committing) {
     commit_buckets(member, step);
+  }
+}
+
+static void tell_all(struct member *member, struct step *step) {
+  ASSERT(member->records.digest != 0);
+  for (uint32_t i = 0; i < PEERS_MAX; i++) {
+    const struct peer *peer = &member->detector.peers[i];
+    if (peer->node != 0 && peer->connected && peer->known) {
+      records_send_history(member, step, peer->node, 0);
+    }
   }
 }
 
@@ -124,21 +140,23 @@ void records_history_committed(struct member *member, struct step *step, enum er
     blob_put(blob);
     records->staged_dirty = true;
     retry_later(records, step);
-    join_withdraw(member, step);
-    return;
-  }
-  if (join_too_late(member, step->now_ns)) {
-    blob_put(blob);
-    join_withdraw(member, step);
-    records_commit(member, step);
+    change_committed(member, step, err);
     return;
   }
   uint32_t added = 0;
+  history_init(&records->history);
   enum err merged = history_merge(&records->history, blob_bytes(blob), &added);
   ASSERT(merged == ERR_OK);
   blob_put(records->history_blob);
   records->history_blob = blob;
-  member_refold(member, step);
+  records->digest = history_digest(&records->history);
+  layout_history_changed(member, step);
+  join_refolded(member);
+  if (records->tell && !records->staged_dirty) {
+    records->tell = false;
+    tell_all(member, step);
+  }
+  change_committed(member, step, ERR_OK);
   records_commit(member, step);
 }
 
@@ -155,20 +173,34 @@ void records_buckets_committed(struct member *member, struct step *step, enum er
   records_commit(member, step);
 }
 
-void records_unstage(struct member *member, struct step *step) {
-  struct records *records = &member->records;
-  ASSERT(records->committing == NULL);
-  ASSERT(step->now_ns > 0);
-  records->staged = records->history;
-  /* The store may hold what is being taken back. */
-  records->staged_dirty = true;
+/* What a history ends with, as far as its identity goes. */
+struct identity {
+  uint64_t time;
+  uint32_t issuer;
+};
+
+static struct identity last_of(const struct history *history) {
+  ASSERT(history->count <= HISTORY_MAX);
+  if (history->count == 0) {
+    return (struct identity){history->snapshot.time, history->snapshot.issuer};
+  }
+  const struct change *last = &history->changes[history->count - 1];
+  return (struct identity){last->time, last->issuer};
+}
+
+uint64_t records_next_time(struct member *member, struct step *step) {
+  const struct history *staged = &member->records.staged;
+  uint64_t latest = last_of(staged).time;
+  uint64_t time = hlc_tick(step->hlc, step->wall_ms);
+  ASSERT(time > 0);
+  return time > latest ? time : latest + 1;
 }
 
 /* -- gossip -------------------------------------------------------------------------- */
 
 void records_send_history(struct member *member, struct step *step, uint32_t to, uint8_t flags) {
   struct records *records = &member->records;
-  if (records->history.count == 0) {
+  if (records->digest == 0) {
     return;
   }
   if (records->history_blob == NULL) {
@@ -180,6 +212,7 @@ void records_send_history(struct member *member, struct step *step, uint32_t to,
   ASSERT(to != member->self);
   struct message message = {.type = MESSAGE_HISTORY,
                             .flags = flags,
+                            .digest = member->layout.mark.base_digest,
                             .object = blob_bytes(records->history_blob),
                             .object_blob = records->history_blob};
   step_send(step, to, &message);
@@ -206,9 +239,10 @@ void records_buckets_changed(struct member *member, struct step *step) {
   records->buckets_dirty = true;
   records_commit(member, step);
   ASSERT(records->buckets_digest != 0);
-  for (uint32_t i = 0; i < member->ring.member_count; i++) {
-    if (member->ring.members[i].node != member->self && member->detector.up[i]) {
-      send_props(member, step, member->ring.members[i].node, 0, BYTES_NONE);
+  for (uint32_t i = 0; i < PEERS_MAX; i++) {
+    const struct peer *peer = &member->detector.peers[i];
+    if (peer->node != 0 && peer->known && peer->up) {
+      send_props(member, step, peer->node, 0, BYTES_NONE);
     }
   }
 }
@@ -224,64 +258,149 @@ void records_tick(struct member *member, struct step *step) {
   }
   records->gossip_due_ns = step->now_ns + step->tunables->gossip_ns;
   ASSERT(records->gossip_due_ns > step->now_ns);
-  uint32_t to = member->is_member ? detector_random(member, step, true) : 0;
+  /* Also of one that was removed: it has to learn that it was. */
+  uint32_t to = records->digest != 0 ? detector_random(member, step, true) : 0;
   if (to == 0) {
     return;
   }
   ASSERT(to != member->self);
   struct message message = {.type = MESSAGE_GOSSIP,
-                            .gossip = {.history_digest = member->ring.digest, .props_digest = records->buckets_digest}};
+                            .gossip = {.history_digest = records->digest, .props_digest = records->buckets_digest}};
   step_send(step, to, &message);
   COUNT(step->stats->gossip_rounds);
 }
 
-void records_gossip(struct member *member, struct step *step, uint32_t from, const struct gossip *gossip) {
+/* Does the sender lack the base that we can tell it? Heartbeats tell it too, but not to a node of which its own members
+ * know nothing yet. */
+static bool lacks_base(const struct member *member, uint32_t from) {
+  const struct peer *peer = detector_find(&member->detector, from);
   ASSERT(from != member->self);
-  if (!member->is_member || gossip->history_digest == 0) {
+  return member->has_base && (peer == NULL || !peer->told || peer->heartbeat.mark.base_count == 0);
+}
+
+void records_gossip(struct member *member, struct step *step, uint32_t from, const struct gossip *gossip) {
+  const struct records *records = &member->records;
+  ASSERT(from != member->self);
+  if (records->digest == 0 || gossip->history_digest == 0) {
     return;
   }
   /* Also to a node that our history does not have: it may be a member by a record that has not reached us. */
-  if (gossip->history_digest != member->ring.digest) {
+  if (gossip->history_digest != records->digest) {
     records_send_history(member, step, from, MESSAGE_WANT);
+  } else if (lacks_base(member, from)) {
+    records_send_history(member, step, from, 0);
   }
-  bool known = ring_find(&member->ring, from) >= 0;
-  if (known && gossip->props_digest != member->records.buckets_digest) {
+  const struct peer *peer = detector_find(&member->detector, from);
+  if (member->serves && peer != NULL && peer->known && gossip->props_digest != records->buckets_digest) {
     send_props(member, step, from, MESSAGE_WANT, BYTES_NONE);
   }
 }
 
-static const struct change *founding_of(const struct history *history) {
-  ASSERT(history->count <= HISTORY_MAX);
-  for (uint32_t i = 0; i < history->count; i++) {
-    if (history->changes[i].kind == CHANGE_FOUND) {
-      return &history->changes[i];
-    }
-  }
-  return NULL;
-}
-
-/* Is `node` a member by the latest that a history says of it? */
-static bool history_has(const struct history *history, uint32_t node) {
-  ASSERT(history->count <= HISTORY_MAX);
-  for (uint32_t i = history->count; i > 0; i--) {
-    const struct change *change = &history->changes[i - 1];
-    if (change->node == node && change->kind != CHANGE_REWEIGH) {
-      return change->kind != CHANGE_REMOVE;
-    }
-  }
-  return false;
-}
-
 /* Does a received history tell of our cluster (of any, while we have none)? */
 static bool same_cluster(const struct history *ours, const struct history *theirs) {
-  const struct change *a = founding_of(ours);
-  const struct change *b = founding_of(theirs);
+  const struct change *a = history_founding(ours);
+  const struct change *b = history_founding(theirs);
   if (b == NULL) {
     return false;
   }
-  ASSERT(a != NULL || ours->count == 0);
+  ASSERT(a != NULL || history_length(ours) == 0);
   return a == NULL || (a->time == b->time && a->issuer == b->issuer && a->node == b->node &&
                        a->partition_count == b->partition_count);
+}
+
+/* -- histories meet -------------------------------------------------------------------- */
+
+static bool is_before(const struct change *change, struct identity other) {
+  return change->time != other.time ? change->time < other.time : change->issuer < other.issuer;
+}
+
+/* An agreed prefix of the history is for ever: no record may come into its middle. One can only come from a node that
+ * was taken for dead and removed, or from one that it has brought in, which others did not wait for when they agreed.
+ * So it is not taken from them, and they forget it when they are told: what a dead node knew alone is lost with it. */
+static bool is_late(const struct history *history, const struct change *change) {
+  return is_before(change, last_of(history)) && history_knows(history, change->issuer) == KNOWN_GONE;
+}
+
+/* Takes out of `history` each record that is late for `judge` and that `judge` does not have. */
+static void drop_late(struct history *history, const struct history *judge) {
+  uint32_t kept = 0;
+  uint32_t at = 0;
+  for (uint32_t i = 0; i < history->count; i++) {
+    const struct change *change = &history->changes[i];
+    while (at < judge->count && is_before(&judge->changes[at], (struct identity){change->time, change->issuer})) {
+      at += 1;
+    }
+    bool known =
+        at < judge->count && judge->changes[at].time == change->time && judge->changes[at].issuer == change->issuer;
+    if (known || !is_late(judge, change)) {
+      history->changes[kept] = *change;
+      kept += 1;
+    }
+  }
+  ASSERT(kept <= history->count);
+  history->count = kept;
+}
+
+/* What has been folded away is agreed upon: a shorter layout is left behind. */
+static bool has_prefix(const struct history *history, uint32_t count, uint64_t digest) {
+  ASSERT(digest != 0);
+  return count < history->snapshot.ring.records ||
+         (count <= history_length(history) && history_prefix_digest(history, count) == digest);
+}
+
+/* Can we live by that history: by our layouts, and by the base of the sender? Two that can not have each removed the
+ * other while they were apart. */
+static bool is_livable(const struct member *member, const struct history *merged, uint32_t from, uint64_t their_base) {
+  const struct layout *layout = &member->layout;
+  const struct peer *peer = detector_find(&member->detector, from);
+  if (member->has_base && !has_prefix(merged, layout->base_count, member->base->digest)) {
+    return false;
+  }
+  if (layout_is_bound(member) && !has_prefix(merged, layout->target_count, member->target->digest)) {
+    return false;
+  }
+  if (their_base == 0 || history_find_prefix(merged, their_base) >= 0) {
+    return true;
+  }
+  return peer != NULL && peer->told && peer->heartbeat.mark.base_digest == their_base &&
+         peer->heartbeat.mark.base_count < merged->snapshot.ring.records;
+}
+
+static bool is_outsider(const struct member *member, uint32_t node) {
+  bool live = ring_find(member->base, node) >= 0 || ring_find(member->target, node) >= 0;
+  ASSERT(node != member->self);
+  return member->has_base && (!live || history_knows(&member->records.staged, node) == KNOWN_GONE);
+}
+
+/* `scratch` is what was received. False when the two do not go together. */
+static bool meet(struct member *member, struct step *step, uint32_t from, const struct message *message) {
+  struct records *records = &member->records;
+  struct history *merged = &records->merged;
+  uint32_t added = 0;
+  history_copy(merged, &records->staged);
+  if (history_knows(&records->scratch, member->self) != KNOWN_MEMBER) {
+    drop_late(merged, &records->scratch);
+  }
+  if (history_merge(merged, message->object, &added) != ERR_OK) {
+    return false;
+  }
+  if (is_outsider(member, from)) {
+    drop_late(merged, &records->staged);
+  }
+  if (!is_livable(member, merged, from, message->digest)) {
+    return false;
+  }
+  if (!member->has_base) {
+    member->layout.base_hint = message->digest;
+  }
+  if (history_digest(merged) != history_digest(&records->staged)) {
+    history_copy(&records->staged, merged);
+    records->staged_dirty = true;
+    records_commit(member, step);
+  } else {
+    layout_run(member, step);
+  }
+  return true;
 }
 
 void records_history(struct member *member, struct step *step, uint32_t from, const struct message *message) {
@@ -297,20 +416,18 @@ void records_history(struct member *member, struct step *step, uint32_t from, co
     COUNT(step->stats->messages_bad);
     return;
   }
-  bool sender_known = ring_find(&member->ring, from) >= 0 || history_has(&records->scratch, from);
-  bool concerns_us = member->is_member || history_has(&records->scratch, member->self);
+  bool sender_known =
+      history_knows(&records->staged, from) != KNOWN_NOT || history_knows(&records->scratch, from) != KNOWN_NOT;
+  bool concerns_us =
+      history_length(&records->staged) > 0 || history_knows(&records->scratch, member->self) == KNOWN_MEMBER;
   if (!sender_known || !concerns_us) {
     return;
   }
-  if (history_merge(&records->staged, message->object, &added) != ERR_OK) {
+  if (!meet(member, step, from, message)) {
     COUNT(step->stats->messages_bad);
     return;
   }
-  if (added > 0) {
-    records->staged_dirty = true;
-    records_commit(member, step);
-  }
-  if ((message->flags & MESSAGE_WANT) != 0 && history_digest(&records->scratch) != member->ring.digest) {
+  if ((message->flags & MESSAGE_WANT) != 0 && history_digest(&records->scratch) != records->digest) {
     records_send_history(member, step, from, 0);
   }
 }
@@ -318,7 +435,8 @@ void records_history(struct member *member, struct step *step, uint32_t from, co
 void records_props(struct member *member, struct step *step, uint32_t from, const struct message *message) {
   struct records *records = &member->records;
   ASSERT(from != member->self);
-  if (!member->is_member || ring_find(&member->ring, from) < 0) {
+  const struct peer *peer = detector_find(&member->detector, from);
+  if (records->digest == 0 || peer == NULL || !peer->known) {
     return;
   }
   uint32_t changed = 0;

@@ -32,6 +32,12 @@ static struct {
   struct ring ring;
   struct bucket_table buckets;
   bool up[MEMBERS_MAX];
+  const struct ring *base; /* NULL: the ring, nothing moves */
+  bool base_up[MEMBERS_MAX];
+  bool reads_target; /* while something moves: the target is read by already */
+  bool disagreed;    /* not all know the target */
+  bool all_done;
+  uint32_t epoch;
   uint64_t now_ns;
   uint32_t lag_ms;
   struct version_scratch *scratch;
@@ -95,7 +101,13 @@ static inline struct step core_step(void) {
                        .tunables = &core.tunables,
                        .cluster_seed = 5,
                        .self = SELF,
+                       .base = core.base != NULL ? core.base : &core.ring,
+                       .base_up = core.base != NULL ? core.base_up : core.up,
                        .ring = &core.ring,
+                       .reading = core.base != NULL && !core.reads_target ? core.base : &core.ring,
+                       .agreed = !core.disagreed,
+                       .all_done = core.all_done,
+                       .epoch = core.epoch,
                        .buckets = &core.buckets,
                        .up = core.up,
                        .local = &core.local};

@@ -254,6 +254,51 @@ static void without_memory_the_count_goes_on_where_it_was(void **state) {
   end();
 }
 
+static void hints_for_a_node_that_no_layout_has_are_counted_and_left_alone(void **state) {
+  (void)state;
+  begin();
+  (void)add_hint("a");
+  entries[0].key->data[3] = 9;
+  tick();
+  scanned(1, true);
+  assert_int_equal(hint_count(), 1);
+  for (uint32_t i = 0; i < 50; i++) {
+    tick();
+    assert_int_equal(core_count(EFFECT_SCAN), 0);
+  }
+  end();
+}
+
+static void tell_of(enum message_type type, uint32_t owner, const struct scan_entry *entry) {
+  struct message message = {.type = type, .owner = owner, .key = blob_bytes(entry->key)};
+  message.object = type == MESSAGE_HINT_KEPT ? blob_bytes(entry->value) : BYTES_NONE;
+  struct step step = core_step();
+  handoff_message(handoff, &step, SELF, &message);
+}
+
+static void an_owner_without_hints_makes_room_for_another(void **state) {
+  (void)state;
+  begin();
+  const struct scan_entry *hint = add_hint("a");
+  uint32_t places = 2 * MEMBERS_MAX;
+  tick();
+  scanned(0, true);
+  for (uint32_t owner = 10; owner <= 10 + places; owner++) {
+    tell_of(MESSAGE_HINT_KEPT, owner, hint);
+  }
+  assert_int_equal(hint_count(), places); /* the last found no room */
+  tell_of(MESSAGE_HINT_DROPPED, 50, hint);
+  assert_int_equal(hint_count(), places - 1);
+  tell_of(MESSAGE_HINT_KEPT, OWNER, hint);
+  assert_int_equal(hint_count(), places);
+  tick();
+  assert_int_equal(core_count(EFFECT_SCAN), 1); /* it is up, and served */
+  scanned(1, true);
+  acknowledge(sent(0), ERR_OK);
+  assert_int_equal(take_drops(), 1);
+  end();
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_is_on_disk_is_counted_delivered_and_deleted),
@@ -263,6 +308,8 @@ int main(void) {
       cmocka_unit_test(a_busy_owner_is_left_alone_for_a_while),
       cmocka_unit_test(an_answer_to_an_earlier_life_of_the_node_deletes_nothing),
       cmocka_unit_test(without_memory_the_count_goes_on_where_it_was),
+      cmocka_unit_test(hints_for_a_node_that_no_layout_has_are_counted_and_left_alone),
+      cmocka_unit_test(an_owner_without_hints_makes_room_for_another),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

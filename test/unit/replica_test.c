@@ -251,6 +251,7 @@ static uint64_t stamp(struct blob *key, uint32_t owner, struct blob *stored, uin
                               .flags = MESSAGE_BLIND,
                               .owner = owner,
                               .request = 9,
+                              .digest = core.epoch,
                               .key = blob_bytes(key),
                               .key_blob = key,
                               .object = text_bytes("v")});
@@ -312,6 +313,286 @@ static void a_stand_in_stamps_anew_after_a_hint_is_given_away(void **state) {
   end();
 }
 
+static void the_incarnation_changes_once_with_the_layouts(void **state) {
+  (void)state;
+  begin();
+  uint64_t token = 0;
+  struct blob *key = store_key("k");
+  assert_int_equal(stamp(key, 0, NULL, &token), INCARNATION);
+  commit_done(token, ERR_OK);
+  core_drop_local();
+  core.epoch = 3; /* it may have dropped since what it stamped before */
+  uint64_t next = stamp(key, 0, NULL, &token);
+  assert_int_not_equal(next, INCARNATION);
+  commit_done(token, ERR_OK);
+  core_drop_local();
+  assert_int_equal(stamp(key, 0, NULL, &token), next);
+  commit_done(token, ERR_OK);
+  core_drop_local();
+  assert_int_equal(core.stats.incarnations, 1);
+  blob_put(key);
+  end();
+}
+
+static void a_stamp_that_older_layouts_have_planned_has_an_incarnation_of_its_own(void **state) {
+  (void)state;
+  begin();
+  struct blob *key = store_key("k");
+  struct message answer = {0};
+  uint64_t incarnations[2] = {0};
+  for (uint32_t i = 0; i < 2; i++) {
+    say(SELF, &(struct message){.type = MESSAGE_STAMP,
+                                .flags = MESSAGE_BLIND,
+                                .request = 9,
+                                .key = blob_bytes(key),
+                                .key_blob = key,
+                                .object = text_bytes("v")});
+    uint64_t read = token_of_read();
+    core.epoch = 1; /* while it is read; at the second stamp, long before */
+    read_done(read, ERR_OK, NULL);
+    assert_true(core_local(&answer));
+    incarnations[i] = answer.stamp_incarnation;
+    commit_done(token_of_commit(0), ERR_OK);
+    core_drop_local();
+  }
+  assert_int_not_equal(incarnations[0], INCARNATION);
+  assert_int_not_equal(incarnations[1], INCARNATION);
+  assert_int_not_equal(incarnations[0], incarnations[1]);
+  blob_put(key);
+  end();
+}
+
+/* -- offers and drops ------------------------------------------------------------------------------- */
+
+static void offer(struct blob *key, struct blob *object, uint64_t request) {
+  say(OTHER, &(struct message){.type = MESSAGE_OFFER,
+                               .request = request,
+                               .digest = object_digest(blob_bytes(object)),
+                               .key = blob_bytes(key),
+                               .key_blob = key});
+}
+
+static void expect_offer_answered(uint64_t request, enum err err) {
+  const struct message *ack = core_sent(OTHER, MESSAGE_WRITE_ACK);
+  assert_non_null(ack);
+  assert_int_equal(ack->request, request);
+  assert_int_equal(ack->owner, 0);
+  assert_int_equal(ack->err, err);
+  assert_int_equal(ack->flags, err == ERR_OK ? MESSAGE_DURABLE : 0);
+}
+
+static void an_offer_of_what_is_stored_here_is_answered_as_durable(void **state) {
+  (void)state;
+  begin();
+  struct blob *key = store_key("k");
+  struct blob *object = object_of(NULL, OTHER, "v");
+  struct blob *later = object_of(object, OTHER, "w");
+  offer(key, object, 1);
+  read_done(token_of_read(), ERR_OK, object);
+  expect_offer_answered(1, ERR_OK);
+  assert_int_equal(core_count(EFFECT_COMMIT), 0);
+  offer(key, object, 2);
+  read_done(token_of_read(), ERR_OK, NULL);
+  expect_offer_answered(2, ERR_ABSENT);
+  offer(key, object, 3);
+  read_done(token_of_read(), ERR_OK, later); /* it has more: not that very object */
+  expect_offer_answered(3, ERR_ABSENT);
+  offer(key, object, 4);
+  read_done(token_of_read(), ERR_IO, NULL);
+  expect_offer_answered(4, ERR_IO);
+  blob_put(later);
+  blob_put(object);
+  blob_put(key);
+  end();
+}
+
+static void an_offer_of_what_is_not_yet_on_disk_is_not_taken_for_held(void **state) {
+  (void)state;
+  begin();
+  struct blob *key = store_key("k");
+  struct blob *object = object_of(NULL, OTHER, "v");
+  write_object(key, object, 1, 0);
+  read_done(token_of_read(), ERR_OK, NULL);
+  uint64_t token = token_of_commit(0);
+  offer(key, object, 2);
+  expect_offer_answered(2, ERR_ABSENT);
+  /* The commit fails while others wait: what is in memory is not in the store. */
+  write_object(key, object, 3, 0);
+  uint64_t second = token_of_commit(0);
+  commit_done(second, ERR_NOSPACE);
+  offer(key, object, 4);
+  expect_offer_answered(4, ERR_ABSENT);
+  commit_done(token, ERR_OK);
+  offer(key, object, 5);
+  read_done(token_of_read(), ERR_OK, object);
+  expect_offer_answered(5, ERR_OK);
+  blob_put(object);
+  blob_put(key);
+  end();
+}
+
+static void an_offer_of_what_is_not_synced_is_not_taken_for_held(void **state) {
+  (void)state;
+  begin();
+  struct blob *key = store_key("k");
+  struct blob *object = object_of(NULL, OTHER, "v");
+  write_object(key, object, 1, MESSAGE_NOSYNC);
+  read_done(token_of_read(), ERR_OK, NULL);
+  commit_done(token_of_commit(0), ERR_OK);
+  offer(key, object, 2);
+  read_done(token_of_read(), ERR_OK, object);
+  expect_offer_answered(2, ERR_ABSENT);
+  write_object(key, object, 3, 0);
+  read_done(token_of_read(), ERR_OK, object);
+  commit_done(token_of_commit(0), ERR_OK);
+  offer(key, object, 4);
+  read_done(token_of_read(), ERR_OK, object);
+  expect_offer_answered(4, ERR_OK);
+  blob_put(object);
+  blob_put(key);
+  end();
+}
+
+static void an_offer_of_a_hint_makes_no_sense(void **state) {
+  (void)state;
+  begin();
+  struct blob *key = store_key("k");
+  say(OTHER,
+      &(struct message){.type = MESSAGE_OFFER, .owner = 3, .request = 1, .key = blob_bytes(key), .key_blob = key});
+  assert_int_equal(core_sent(OTHER, MESSAGE_WRITE_ACK)->err, ERR_BADARG);
+  assert_int_equal(core.stats.messages_bad, 1);
+  blob_put(key);
+  end();
+}
+
+/* From here on the node owns nothing: it is a member of no ring. */
+static void own_nothing(void) {
+  int index = ring_find(&core.ring, SELF);
+  assert_true(index >= 0);
+  core.ring.members[index].node = 99;
+  core.base = NULL;
+}
+
+static void drop(struct blob *key, struct blob *object, uint64_t request) {
+  say(SELF, &(struct message){.type = MESSAGE_OBJECT_DROP,
+                              .request = request,
+                              .digest = object_digest(blob_bytes(object)),
+                              .key = blob_bytes(key),
+                              .key_blob = key});
+}
+
+static void expect_drop_answered(uint64_t request, enum err err) {
+  struct message ack = {0};
+  assert_true(core_local(&ack));
+  assert_int_equal(ack.type, MESSAGE_WRITE_ACK);
+  assert_int_equal(ack.request, request);
+  assert_int_equal(ack.err, err);
+  assert_false(core_local(&ack)); /* nobody keeps count of it as of a hint */
+}
+
+static void an_object_is_dropped_durably_and_then_it_is_said(void **state) {
+  (void)state;
+  begin();
+  own_nothing();
+  struct blob *key = store_key("k");
+  struct blob *object = object_of(NULL, OTHER, "v");
+  drop(key, object, 1);
+  read_done(token_of_read(), ERR_OK, object);
+  const struct effect *commit = core_effect(EFFECT_COMMIT, 0);
+  assert_null(commit->commit.value);
+  assert_true(commit->commit.sync);
+  assert_int_equal(commit->commit.space, SPACE_OBJECTS);
+  assert_int_equal(core.local.count, 0);
+  commit_done(commit->commit.token, ERR_OK);
+  expect_drop_answered(1, ERR_OK);
+  blob_put(object);
+  blob_put(key);
+  end();
+}
+
+static void an_object_that_has_changed_is_not_dropped(void **state) {
+  (void)state;
+  begin();
+  own_nothing();
+  struct blob *key = store_key("k");
+  struct blob *object = object_of(NULL, OTHER, "v");
+  struct blob *later = object_of(object, OTHER, "w");
+  drop(key, object, 1);
+  read_done(token_of_read(), ERR_OK, later);
+  assert_int_equal(core_count(EFFECT_COMMIT), 0);
+  expect_drop_answered(1, ERR_ABSENT);
+  drop(key, object, 2);
+  read_done(token_of_read(), ERR_OK, NULL);
+  expect_drop_answered(2, ERR_ABSENT);
+  blob_put(later);
+  blob_put(object);
+  blob_put(key);
+  end();
+}
+
+static void a_drop_that_fails_says_so_and_the_object_stays(void **state) {
+  (void)state;
+  begin();
+  own_nothing();
+  struct blob *key = store_key("k");
+  struct blob *object = object_of(NULL, OTHER, "v");
+  drop(key, object, 1);
+  read_done(token_of_read(), ERR_OK, object);
+  commit_done(token_of_commit(0), ERR_NOSPACE);
+  expect_drop_answered(1, ERR_NOSPACE);
+  drop(key, object, 2);
+  read_done(token_of_read(), ERR_IO, NULL);
+  expect_drop_answered(2, ERR_IO);
+  blob_put(object);
+  blob_put(key);
+  end();
+}
+
+static void what_the_node_owns_by_a_live_layout_is_not_dropped(void **state) {
+  (void)state;
+  static struct ring base;
+  begin();
+  struct blob *key = store_key("k");
+  struct blob *object = object_of(NULL, OTHER, "v");
+  drop(key, object, 1);
+  read_done(token_of_read(), ERR_OK, object);
+  expect_drop_answered(1, ERR_STALE);
+  base = core.ring;
+  own_nothing();
+  core.base = &base;
+  drop(key, object, 2);
+  read_done(token_of_read(), ERR_OK, object);
+  expect_drop_answered(2, ERR_STALE);
+  blob_put(object);
+  blob_put(key);
+  end();
+}
+
+static void a_write_behind_a_drop_is_kept(void **state) {
+  (void)state;
+  begin();
+  own_nothing();
+  struct blob *key = store_key("k");
+  struct blob *object = object_of(NULL, OTHER, "v");
+  struct blob *fresh = object_of(NULL, 3, "fresh");
+  drop(key, object, 1);
+  uint64_t read = token_of_read();
+  write_object(key, fresh, 2, 0);
+  read_done(read, ERR_OK, object);
+  assert_int_equal(core_count(EFFECT_COMMIT), 2);
+  uint64_t deletion = token_of_commit(0);
+  uint64_t token = token_of_commit(1);
+  assert_true(core_effect(EFFECT_COMMIT, 1)->commit.value == fresh);
+  commit_done(deletion, ERR_OK);
+  expect_drop_answered(1, ERR_OK);
+  commit_done(token, ERR_OK);
+  assert_int_equal(core_sent(OTHER, MESSAGE_WRITE_ACK)->flags, MESSAGE_DURABLE);
+  blob_put(fresh);
+  blob_put(object);
+  blob_put(key);
+  end();
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(all_who_wait_for_a_key_that_can_not_be_read_are_told_some_in_each_step),
@@ -323,6 +604,17 @@ int main(void) {
       cmocka_unit_test(a_write_that_must_be_synced_is_committed_though_an_unsynced_one_brought_the_same),
       cmocka_unit_test(a_stamp_whose_commit_fails_takes_the_incarnation_with_it),
       cmocka_unit_test(a_stand_in_stamps_anew_after_a_hint_is_given_away),
+      cmocka_unit_test(the_incarnation_changes_once_with_the_layouts),
+      cmocka_unit_test(a_stamp_that_older_layouts_have_planned_has_an_incarnation_of_its_own),
+      cmocka_unit_test(an_offer_of_what_is_stored_here_is_answered_as_durable),
+      cmocka_unit_test(an_offer_of_what_is_not_yet_on_disk_is_not_taken_for_held),
+      cmocka_unit_test(an_offer_of_what_is_not_synced_is_not_taken_for_held),
+      cmocka_unit_test(an_offer_of_a_hint_makes_no_sense),
+      cmocka_unit_test(an_object_is_dropped_durably_and_then_it_is_said),
+      cmocka_unit_test(an_object_that_has_changed_is_not_dropped),
+      cmocka_unit_test(a_drop_that_fails_says_so_and_the_object_stays),
+      cmocka_unit_test(what_the_node_owns_by_a_live_layout_is_not_dropped),
+      cmocka_unit_test(a_write_behind_a_drop_is_kept),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
