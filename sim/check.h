@@ -3,9 +3,11 @@
 #ifndef GRAMME_SIM_CHECK_H
 #define GRAMME_SIM_CHECK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/bytes.h"
+#include "base/err.h"
 
 struct run;
 struct reply;
@@ -22,6 +24,7 @@ struct siblings;
   X(converge, "after healing all replicas are equal bytes")                   \
   X(hints, "hints reach their owner before they go, and have an effect once") \
   X(ring, "all nodes agree on members, ring and buckets")                     \
+  X(move, "membership changes lose, hide and refuse nothing, and leave nothing behind") \
   X(bounds, "tables and memory are empty when nothing is under way")          \
   X(live, "after healing all requests are answered")                          \
   X(assert, "no assertion of the core fails")
@@ -58,12 +61,28 @@ void causal_judge(struct run *run, uint32_t key, const struct siblings *final);
 void acked_judge(struct run *run, uint32_t key, const struct siblings *final);
 void refused_put(struct run *run, uint32_t number);
 void refused_judge(struct run *run, uint32_t key, const struct siblings *final);
-void quorum_put(struct run *run, uint32_t number);
+void quorum_put(struct run *run, uint32_t number, uint64_t sent_ns);
 void converge_judge(struct run *run, uint32_t key);
 void hints_sent(struct run *run, uint32_t from, uint32_t to, const struct message *message);
 void hints_received(struct run *run, uint32_t node, uint32_t from, const struct message *message);
 void hints_dropped(struct run *run, uint32_t keeper, uint32_t owner, uint32_t key, const struct siblings *hint);
 void hints_judge(struct run *run);
+/* Would it still have all these after a crash, or what superseded them? */
+bool hints_node_has(struct run *run, uint32_t node, uint32_t key, const struct siblings *object, uint32_t *missing);
+struct moves *moves_new(void);
+void moves_free(struct moves *moves);
+/* A node that its own target layout gives the key to, and that has not got all of it durably; UINT32_MAX: none. */
+uint32_t move_find_without(struct run *run, uint32_t node, uint32_t key, const struct siblings *object,
+                           uint32_t *missing);
+void move_dropped(struct run *run, uint32_t node, uint32_t key, const struct siblings *known);
+void move_stopped(struct run *run, uint32_t node);
+void move_judge(struct run *run, uint32_t key);
+/* A node takes a version for the first time, while its put is under way. */
+void move_taken(struct run *run, uint32_t node, uint32_t number);
+void move_put_acked(struct run *run, uint32_t number);
+void move_read(struct run *run, uint32_t node, uint32_t key, uint64_t sent_ns, uint32_t primaries,
+               const struct siblings *seen);
+void move_answered(struct run *run, uint32_t node, uint32_t key, uint64_t sent_ns, uint32_t wanted, enum err err);
 void ring_judge(struct run *run);
 void bounds_judge(struct run *run);
 void bounds_stop(struct run *run); /* stops all nodes */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "admin.h"
 #include "base/assert.h"
 #include "version/context.h"
 
@@ -30,6 +31,8 @@ struct request {
   uint32_t key;
   uint32_t number; /* of its put; 0: a get */
   uint32_t answers;
+  uint8_t wanted;    /* replicas that must answer, at the least */
+  uint8_t primaries; /* a get: replicas rather than stand-ins */
   bool given_up;
 };
 
@@ -81,6 +84,7 @@ static void knowledge_copy(struct knowledge *to, const struct knowledge *from) {
 /* -- asking ------------------------------------------------------------------------------ */
 
 static void act(void *context, uint64_t argument);
+static void note_reads(struct clients *clients, uint64_t token, const struct command *command);
 
 static void act_later(struct clients *clients, uint32_t index, uint64_t least_ns) {
   uint64_t pause_ns = least_ns + prng_below(&clients->prng, clients->run->plan.think_max_ns + 1);
@@ -123,8 +127,21 @@ static uint64_t request_new(struct clients *clients, uint32_t client, uint32_t n
   return clients->request_count;
 }
 
+/* Clients know some node that may be no member yet, or none any more; they seldom ask such a one. */
+static uint32_t any_node(struct clients *clients) {
+  const struct world *world = clients->run->world;
+  uint32_t node = (uint32_t)prng_below(&clients->prng, world->node_count);
+  for (uint32_t tries = 0; tries < 6 && plan_changes_members(&clients->run->plan); tries++) {
+    if (world->nodes[node].alive && shard_is_member(world->nodes[node].shard)) {
+      break;
+    }
+    node = (uint32_t)prng_below(&clients->prng, world->node_count);
+  }
+  return node;
+}
+
 static uint32_t choose_node(struct clients *clients, const struct client *client) {
-  uint32_t any = (uint32_t)prng_below(&clients->prng, clients->run->world->node_count);
+  uint32_t any = any_node(clients);
   return clients->run->plan.on[FEATURE_loyal] ? client->home : any;
 }
 
@@ -136,6 +153,12 @@ static void ask(struct clients *clients, uint32_t index, uint32_t number, struct
   uint64_t token = request_new(clients, index, node, key, number);
   command->token = token;
   client->token = token;
+  if (number == 0) {
+    note_reads(clients, token, command);
+  } else {
+    const struct version *version = &run->oracle.versions[number];
+    clients->requests[token].wanted = version->w > version->pw ? version->w : version->pw;
+  }
   uint64_t patience_ns = run->plan.tunables.request_timeout_ns + 2 * LATE_NS;
   if (run->plan.on[FEATURE_giveup]) {
     patience_ns = run->plan.patience_ns < patience_ns ? run->plan.patience_ns : patience_ns;
@@ -155,7 +178,7 @@ static void ask(struct clients *clients, uint32_t index, uint32_t number, struct
     story_tell(run->story, key, "put %" PRIu32 " reaches nobody", number);
     oracle_put_done(&run->oracle, number, FATE_REFUSED);
   }
-  client->home = (uint32_t)prng_below(&clients->prng, run->world->node_count);
+  client->home = any_node(clients);
   act_later(clients, index, 20 * MILLISECOND);
 }
 
@@ -184,6 +207,26 @@ static void choose_quorums(struct clients *clients, uint32_t key, struct command
   command->pw = (draws & 8) != 0 ? (uint8_t)prng_below(&clients->prng, n + 1u) : QUORUM_DEFAULT;
   uint8_t w = command->w == QUORUM_DEFAULT ? clients->run->oracle.keys[key].props.w : command->w;
   command->dw = (draws & 16) != 0 ? (uint8_t)prng_below(&clients->prng, w + 1u) : QUORUM_DEFAULT;
+}
+
+/* R and W primaries that have one in common. */
+static void choose_strict(struct clients *clients, uint32_t key, struct command *command) {
+  uint8_t n = clients->run->oracle.keys[key].props.n;
+  if (!clients->run->plan.on[FEATURE_strict]) {
+    return;
+  }
+  uint8_t r = (uint8_t)(1 + (clients->run->plan.seed + key) % n);
+  command->r = command->pr = r;
+  command->w = command->pw = command->dw = (uint8_t)(n + 1 - r);
+}
+
+/* What of it a get must reach. */
+static void note_reads(struct clients *clients, uint64_t token, const struct command *command) {
+  struct request *request = request_of(clients, token);
+  const struct bucket_props *props = &clients->run->oracle.keys[request->key].props;
+  uint8_t r = command->r == QUORUM_DEFAULT ? props->r : command->r;
+  request->primaries = command->pr == QUORUM_DEFAULT ? props->pr : command->pr;
+  request->wanted = r > request->primaries ? r : request->primaries;
 }
 
 /* The quorums that a put must reach, as the bucket and the request say. */
@@ -229,6 +272,7 @@ static void put(struct clients *clients, uint32_t index, bool blind) {
   clients->totals.puts += 1;
   bool tombstone = habit(clients, FEATURE_delete, clients->run->plan.delete_per_mille);
   choose_quorums(clients, key, &command);
+  choose_strict(clients, key, &command);
   note_quorums(clients, number, &command);
   fill_value(clients, number, tombstone, &command);
   command.blind = blind;
@@ -241,6 +285,7 @@ static void get(struct clients *clients, uint32_t index, uint32_t key) {
   knowledge_set(&client->now, key);
   struct command command = command_make(clients, COMMAND_GET, key);
   choose_quorums(clients, key, &command);
+  choose_strict(clients, key, &command);
   clients->totals.gets += 1;
   ask(clients, index, 0, &command);
 }
@@ -318,7 +363,8 @@ static void put_answered(struct clients *clients, const struct request *request,
   oracle_put_done(&run->oracle, request->number, ok ? FATE_ACKED : FATE_REFUSED);
   if (ok) {
     clients->totals.acked += 1;
-    quorum_put(run, request->number);
+    quorum_put(run, request->number, request->sent_ns);
+    move_put_acked(run, request->number);
   } else {
     clients->totals.refused += 1;
     refused_put(run, request->number);
@@ -341,6 +387,7 @@ static void get_answered(struct clients *clients, const struct request *request,
   }
   learn_get(clients, request->node, request->key, reply, into);
   causal_read(run, request->key, &into->seen);
+  move_read(run, request->node, request->key, request->sent_ns, request->primaries, &into->seen);
   if (run->story != NULL) {
     story_tell(run->story, request->key, "node %" PRIu32 " answers a get: %s", request->node + 1,
                siblings_text(&into->seen));
@@ -381,7 +428,7 @@ static void probe_answered(struct clients *clients, const struct request *reques
 void clients_replied(struct clients *clients, uint32_t node, const struct reply *reply) {
   struct request *request = request_of(clients, reply->token);
   if (request == NULL) {
-    return; /* the setting of a bucket */
+    return; /* the setting of a bucket, or a change of membership */
   }
   ASSERT(request->node == node);
   request->answers += 1;
@@ -394,6 +441,7 @@ void clients_replied(struct clients *clients, uint32_t node, const struct reply 
     return;
   }
   struct client *client = &clients->list[request->client];
+  move_answered(clients->run, node, request->key, request->sent_ns, request->wanted, reply->err);
   bool waits = client->token == reply->token;
   if (request->number != 0) {
     put_answered(clients, request, waits ? &client->now : NULL, reply);
@@ -408,7 +456,7 @@ void clients_replied(struct clients *clients, uint32_t node, const struct reply 
   bool retry = habit(clients, FEATURE_retry, clients->run->plan.retry_per_mille);
   client->again = failed_put && retry && !clients->run->oracle.versions[request->number].blind ? 1 : 0;
   client->has_read = request->number == 0 && reply->err == ERR_OK;
-  client->home = failed_put ? (uint32_t)prng_below(&clients->prng, clients->run->world->node_count) : client->home;
+  client->home = failed_put ? any_node(clients) : client->home;
   remember(client);
   act_later(clients, request->client, 0);
 }
@@ -473,7 +521,7 @@ struct clients *clients_new(struct run *run) {
 void clients_start(struct clients *clients, uint64_t stop_ns) {
   clients->stop_ns = stop_ns;
   for (uint32_t i = 0; i < clients->run->plan.clients; i++) {
-    clients->list[i].home = (uint32_t)prng_below(&clients->prng, clients->run->world->node_count);
+    clients->list[i].home = any_node(clients);
     act_later(clients, i, 0);
   }
 }

@@ -48,7 +48,7 @@ void plan_for(struct plan *plan, uint64_t seed, enum profile profile, const stru
     plan_light(plan);
   }
   for (uint32_t i = 0; i < FEATURE_COUNT; i++) {
-    plan->on[i] = plan->on[i] && !change->without[i];
+    plan->on[i] = (plan->on[i] || change->with[i]) && !change->without[i];
   }
   if (change->without[FEATURE_lww]) {
     plan->props[0].resolve = RESOLVE_SIBLINGS;
@@ -60,7 +60,10 @@ void plan_for(struct plan *plan, uint64_t seed, enum profile profile, const stru
       plan->props[i].resolve = resolve;
     }
   }
+  bool brings = change->with[FEATURE_add] || change->with[FEATURE_replace];
+  plan->spares = brings && plan->spares == 0 ? PLAN_SPARES_MAX / 2 : plan->spares;
   plan->nodes = least(plan->nodes, change->nodes);
+  plan->spares = change->spares != 0 ? least(plan->spares + 1, change->spares) - 1 : plan->spares;
   plan->clients = least(plan->clients, change->clients);
   plan->keys = least(plan->keys, change->keys);
   plan->duration_ns = change->seconds != 0 ? change->seconds * UINT64_C(1000000000) : plan->duration_ns;
@@ -233,6 +236,8 @@ static void account(const struct exploration *exploration, struct summary *summa
   summary->hints_delivered += result->hints_delivered;
   summary->read_repairs += result->read_repairs;
   summary->forwards += result->forwards;
+  summary->changes += result->changes;
+  summary->changed_runs += result->changes > 0 ? 1 : 0;
   summary->truncated_runs += result->truncated > 0 ? 1 : 0;
   uint32_t failing = 0;
   for (uint32_t i = 0; i < CHECK_COUNT; i++) {
@@ -315,9 +320,10 @@ void summary_print(const struct summary *summary) {
     }
   }
   printf("puts=%" PRIu64 " acked=%" PRIu64 " refused=%" PRIu64 " unknown=%" PRIu64 " gets=%" PRIu64 " forwards=%" PRIu64
-         " hints=%" PRIu64 " repairs=%" PRIu64 " truncated_runs=%" PRIu64 "\n",
+         " hints=%" PRIu64 " repairs=%" PRIu64 " truncated_runs=%" PRIu64 " changes=%" PRIu64 " in %" PRIu64 " runs\n",
          summary->puts, summary->acked, summary->refused, summary->unknown, summary->gets, summary->forwards,
-         summary->hints_delivered, summary->read_repairs, summary->truncated_runs);
+         summary->hints_delivered, summary->read_repairs, summary->truncated_runs, summary->changes,
+         summary->changed_runs);
   printf("runs=%" PRIu64 " failures=%" PRIu64 " simulated_s=%" PRIu64 " events=%" PRIu64 " wall_s=%.1f", summary->runs,
          summary->failures, summary->simulated_ns / 1000000000u, summary->events, summary->wall_seconds);
   for (uint32_t i = 0; i < CHECK_COUNT; i++) {

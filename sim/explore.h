@@ -7,7 +7,9 @@
 /* What the command line takes away from each run, or sets. */
 struct change_of_plan {
   bool without[FEATURE_COUNT];
+  bool with[FEATURE_COUNT];
   uint32_t nodes, clients, keys, seconds; /* 0: as drawn */
+  uint32_t spares;                        /* one more than are wanted; 0: as drawn */
   bool light;                             /* nothing is drawn: plan_light */
 };
 
@@ -29,7 +31,7 @@ struct summary {
   uint64_t alone[CHECK_COUNT];                       /* runs in which it failed, and no other */
   uint64_t first_seed[CHECK_COUNT];                  /* that it failed; if `failed` */
   uint64_t puts, acked, refused, unknown, gets;
-  uint64_t truncated_runs, hints_delivered, read_repairs, forwards;
+  uint64_t truncated_runs, hints_delivered, read_repairs, forwards, changes, changed_runs;
 };
 
 void plan_for(struct plan *plan, uint64_t seed, enum profile profile, const struct change_of_plan *change);

@@ -3,7 +3,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/assert.h"
 #include "base/hlc.h"
@@ -13,7 +12,7 @@
 #define PARTITIONS 256u
 #define VALUE_MEMORY_BYTES (1u << 20)
 #define ROUNDS_MAX 200u
-#define KNOWN 2u /* records of others that a node begins with */
+#define KNOWN 2u /* records of others that a node begins with, beside its neighbour's */
 
 static void no_reply(void *context, uint32_t node, const struct reply *reply) {
   (void)context;
@@ -30,28 +29,48 @@ static void add(struct history *history, const struct world *world, uint32_t ind
   ASSERT(err == ERR_OK);
 }
 
-/* Each node knows of the founding, of itself and of few others. */
+static struct bytes encode(const struct history *history, uint8_t *room, size_t room_bytes) {
+  struct writer w = writer_make(room, room_bytes);
+  history_encode(history, &w);
+  ASSERT(!w.failed);
+  return writer_bytes(&w);
+}
+
+/* All go by the founding. */
+static void start(struct world *world) {
+  static struct history history;
+  uint8_t room[HISTORY_ENCODED_MAX_BYTES(1)];
+  history_init(&history);
+  add(&history, world, 0);
+  struct bytes encoded = encode(&history, room, sizeof room);
+  for (uint32_t i = 0; i < world->node_count; i++) {
+    disk_begin(&world->nodes[i].disk, SPACE_META, BYTES_LITERAL(META_HISTORY), &encoded, true);
+    disk_complete(&world->nodes[i].disk, ERR_OK);
+    world->nodes[i].config.found = false;
+    process_start(world, i);
+  }
+}
+
+/* Each node is told of itself, of the one that tells it, and of few others. */
 static void scatter(struct world *world, struct prng *prng) {
   static struct history history;
-  size_t room = HISTORY_ENCODED_MAX_BYTES(KNOWN + 2);
-  uint8_t *bytes = malloc(room);
-  ASSERT(bytes != NULL);
+  uint8_t room[HISTORY_ENCODED_MAX_BYTES(KNOWN + 3)];
+  uint8_t frame[sizeof room + FRAME_HEADER_BYTES];
   for (uint32_t i = 0; i < world->node_count; i++) {
+    uint32_t from = i == 0 ? world->node_count - 1 : i - 1;
     history_init(&history);
     add(&history, world, 0);
+    add(&history, world, from);
     add(&history, world, i);
     for (uint32_t j = 0; j < KNOWN; j++) {
       add(&history, world, (uint32_t)prng_below(prng, world->node_count));
     }
-    struct writer w = writer_make(bytes, room);
-    history_encode(&history, &w);
+    struct message message = {.type = MESSAGE_HISTORY, .object = encode(&history, room, sizeof room)};
+    struct writer w = writer_make(frame, sizeof frame);
+    message_encode(&message, &w);
     ASSERT(!w.failed);
-    struct bytes encoded = writer_bytes(&w);
-    disk_begin(&world->nodes[i].disk, SPACE_META, BYTES_LITERAL(META_HISTORY), &encoded, true);
-    disk_complete(&world->nodes[i].disk, ERR_OK);
-    world->nodes[i].config.found = false;
+    network_send(world, from, i, writer_bytes(&w));
   }
-  free(bytes);
 }
 
 static bool agreed(const struct world *world) {
@@ -88,7 +107,9 @@ bool gossip_measure(uint32_t nodes, uint64_t seed) {
                                     .gossip_ns = SECOND,
                                     .peer_timeout_ns = 5 * SECOND,
                                     .small_value_bytes = 16384,
-                                    .value_max_bytes = VALUE_MAX_BYTES_DEFAULT};
+                                    .value_max_bytes = VALUE_MAX_BYTES_DEFAULT,
+                                    .move_bytes_per_s = UINT64_C(64) << 20,
+                                    .fold_records = HISTORY_FOLD_AT};
   ASSERT(world != NULL && nodes <= NODES_MAX);
   world_init(world, seed);
   prng_init(&prng, seed);
@@ -97,10 +118,8 @@ bool gossip_measure(uint32_t nodes, uint64_t seed) {
   for (uint32_t i = 0; i < nodes; i++) {
     (void)world_add_node(world, PARTITIONS, &tunables);
   }
+  start(world);
   scatter(world, &prng);
-  for (uint32_t i = 0; i < nodes; i++) {
-    process_start(world, i);
-  }
   uint32_t rounds = 0;
   while (rounds < ROUNDS_MAX && !agreed(world)) {
     world_run(world, world->now_ns + SECOND);

@@ -36,12 +36,12 @@ static void print_help(void) {
       "  --profile recoverable|hostile|both        recoverable: what fails comes back; safety and liveness\n"
       "                                            hostile: disks are lost too; safety only\n"
       "  --traces                                  with --runs: a line with the trace of each run\n"
-      "  --without FEATURE[,FEATURE...]|all        takes these away from what the seed draws:\n     ");
+      "  --with, --without FEATURE[,FEATURE...]|all adds these to what the seed draws, takes them away:\n     ");
   for (uint32_t i = 0; i < FEATURE_COUNT; i++) {
     printf(" %s%s", feature_name((enum feature)i), i % 12 == 11 ? "\n     " : "");
   }
   printf(
-      "\n  --nodes N --clients N --keys N            at most so many\n"
+      "\n  --nodes N --spares N --clients N --keys N at most so many; spares: nodes that may be added\n"
       "  --seconds N                               for so long\n"
       "  --light                                   no faults, default settings, five nodes, two clients that mostly "
       "think:\n"
@@ -68,13 +68,13 @@ static uint64_t number(const char *option, const char *text, uint64_t least, uin
   return value;
 }
 
-static void without(struct exploration *exploration, const char *list) {
+static void set_features(bool features[FEATURE_COUNT], const char *list) {
   char name[32];
   while (*list != '\0') {
     size_t size = strcspn(list, ",");
     enum feature feature = FEATURE_COUNT;
     if (size == 3 && memcmp(list, "all", 3) == 0) {
-      memset(exploration->change.without, true, sizeof exploration->change.without);
+      memset(features, true, FEATURE_COUNT * sizeof features[0]);
       list += size + (list[size] == ',' ? 1 : 0);
       continue;
     }
@@ -86,7 +86,7 @@ static void without(struct exploration *exploration, const char *list) {
     if (!feature_find(name, &feature)) {
       usage("no such feature", name);
     }
-    exploration->change.without[feature] = true;
+    features[feature] = true;
     list += size + (list[size] == ',' ? 1 : 0);
   }
 }
@@ -125,9 +125,13 @@ static void set_option(struct options *options, const char *option, const char *
   } else if (strcmp(option, "--found") == 0) {
     options->found = value;
   } else if (strcmp(option, "--without") == 0) {
-    without(exploration, value);
+    set_features(change->without, value);
+  } else if (strcmp(option, "--with") == 0) {
+    set_features(change->with, value);
   } else if (strcmp(option, "--nodes") == 0) {
     change->nodes = (uint32_t)number(option, value, 1, PLAN_NODES_MAX);
+  } else if (strcmp(option, "--spares") == 0) {
+    change->spares = 1 + (uint32_t)number(option, value, 0, PLAN_SPARES_MAX);
   } else if (strcmp(option, "--clients") == 0) {
     change->clients = (uint32_t)number(option, value, 1, 1000);
   } else if (strcmp(option, "--keys") == 0) {

@@ -43,13 +43,23 @@ void again_print(uint64_t seed, enum profile profile, const struct change_of_pla
   plan_draw(&drawn, seed, profile);
   printf("again: gramme-sim --seed %" PRIu64 " --profile %s", seed, profile_name(profile));
   for (uint32_t i = 0; i < FEATURE_COUNT; i++) {
-    if (change->without[i] && drawn.on[i]) {
+    if (change->without[i] && (drawn.on[i] || change->with[i])) {
       printf("%s%s", first ? " --without " : ",", feature_name((enum feature)i));
+      first = false;
+    }
+  }
+  first = true;
+  for (uint32_t i = 0; i < FEATURE_COUNT; i++) {
+    if (change->with[i] && !change->without[i]) {
+      printf("%s%s", first ? " --with " : ",", feature_name((enum feature)i));
       first = false;
     }
   }
   if (change->nodes != 0) {
     printf(" --nodes %" PRIu32, change->nodes);
+  }
+  if (change->spares != 0) {
+    printf(" --spares %" PRIu32, change->spares - 1);
   }
   if (change->clients != 0) {
     printf(" --clients %" PRIu32, change->clients);
@@ -83,6 +93,7 @@ bool minimize(uint64_t seed, enum profile profile, const struct change_of_plan *
   lower(seed, profile, wanted, &change, plan.keys, offsetof(struct change_of_plan, keys));
   lower(seed, profile, wanted, &change, plan.clients, offsetof(struct change_of_plan, clients));
   lower(seed, profile, wanted, &change, plan.nodes, offsetof(struct change_of_plan, nodes));
+  lower(seed, profile, wanted, &change, plan.spares + 1, offsetof(struct change_of_plan, spares));
   lower(seed, profile, wanted, &change, (uint32_t)(plan.duration_ns / 1000000000u),
         offsetof(struct change_of_plan, seconds));
   plan_for(&plan, seed, profile, &change);

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "admin.h"
 #include "base/assert.h"
 #include "process.h"
 
@@ -38,7 +39,8 @@ static void later(struct nemesis *nemesis, uint64_t pause_ns, void (*call)(void 
 
 static void start_again(void *context, uint64_t node) {
   struct nemesis *nemesis = context;
-  if (!nemesis->stopped && !nemesis->run->world->nodes[node].alive) {
+  if (!nemesis->stopped && !nemesis->run->world->nodes[node].alive &&
+      admin_may_run(nemesis->run->admin, (uint32_t)node)) {
     process_start(nemesis->run->world, (uint32_t)node);
   }
 }
@@ -109,6 +111,9 @@ static void act_full_disk(struct nemesis *nemesis, uint32_t node) {
 static void act_destroy(struct nemesis *nemesis, uint32_t node, enum feature how) {
   struct world *world = nemesis->run->world;
   struct oracle *oracle = &nemesis->run->oracle;
+  if (!admin_may_run(nemesis->run->admin, node)) {
+    return;
+  }
   if (world->nodes[node].alive) {
     process_crash(nemesis->run->world, node);
     later(nemesis, outage(nemesis), start_again, node);
@@ -372,7 +377,7 @@ void nemesis_stop(struct nemesis *nemesis) {
     process_set_full(world, i, false);
     world->nodes[i].disk_slowness = 1;
     world->nodes[i].sync_fails = false;
-    if (!world->nodes[i].alive) {
+    if (!world->nodes[i].alive && admin_may_run(nemesis->run->admin, i)) {
       process_start(world, i);
     }
   }

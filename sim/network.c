@@ -30,7 +30,7 @@ void network_send(struct world *world, uint32_t from, uint32_t to, struct bytes 
   }
 }
 
-/* `certain`: the connection itself breaks or is made, whoever lives. */
+/* `certain`: the connection itself breaks or is made, whoever lives. What one end sees of the other is in order. */
 static void link_event(struct world *world, uint32_t at, uint32_t peer, bool up, bool certain, uint64_t delay_ns) {
   struct entry entry = {.kind = HAPPENS_LINK,
                         .node = at,
@@ -38,7 +38,9 @@ static void link_event(struct world *world, uint32_t at, uint32_t peer, bool up,
                         .life = world->nodes[at].life,
                         .up = up,
                         .argument = certain ? 1 : 0};
-  queue_push(&world->queue, world->now_ns + delay_ns, &entry);
+  uint64_t *last_ns = &world->network.link_ns[at][peer];
+  *last_ns = world->now_ns + delay_ns > *last_ns ? world->now_ns + delay_ns : *last_ns + 1;
+  queue_push(&world->queue, *last_ns, &entry);
 }
 
 static void break_link(struct world *world, uint32_t a, uint32_t b) {

@@ -21,6 +21,7 @@ struct network {
   bool cuts_break;                           /* a connection that is cut both ways is seen to break */
   bool cut[NODES_MAX][NODES_MAX];            /* frames from i to j are lost */
   bool broken[NODES_MAX][NODES_MAX];         /* the ends know that it is gone */
+  uint64_t link_ns[NODES_MAX][NODES_MAX];    /* when the last happens that one end sees of the other */
   uint64_t clogged_ns[NODES_MAX][NODES_MAX]; /* frames from i to j arrive after this */
   uint64_t frames, bytes;                    /* sent */
 };

@@ -234,6 +234,7 @@ static void version_stamped(struct oracle *oracle, uint32_t number, struct dot d
     return;
   }
   version->stamped = true;
+  version->stamped_ns = oracle->run->world->now_ns;
   version->dot = dot;
   ASSERT(dot.time != 0);
   for (uint32_t i = 0; i < key->version_count; i++) {
@@ -289,8 +290,8 @@ void oracle_parse(struct oracle *oracle, uint32_t key, struct bytes encoded, str
 }
 
 /* Puts that are under way and whose version this object has, or has superseded. */
-static void mark_open(struct oracle *oracle, uint32_t node, uint32_t key_index, enum space space, struct bytes encoded,
-                      bool durable) {
+static void mark_open(struct oracle *oracle, uint32_t node, uint32_t key_index, enum space space, uint32_t owner,
+                      struct bytes encoded, bool durable) {
   const struct oracle_key *key = &oracle->keys[key_index];
   if (key->open_count == 0) {
     return;
@@ -306,9 +307,18 @@ static void mark_open(struct oracle *oracle, uint32_t node, uint32_t key_index, 
     if (!version->stamped || !past_covers(&past, version->dot)) {
       continue;
     }
+    if ((version->accepted & bit) == 0) {
+      move_taken(oracle->run, node, key->open[i]);
+    }
     version->accepted |= bit;
     version->durable |= durable ? bit : 0;
-    version->primary |= space == SPACE_OBJECTS ? bit : 0;
+    if (space == SPACE_OBJECTS) {
+      version->primary |= bit;
+      version->settled |= durable ? bit : 0;
+    } else {
+      ASSERT(owner > 0);
+      version->hinted[node] |= (uint16_t)(1u << (owner - 1));
+    }
   }
 }
 
@@ -360,10 +370,14 @@ void oracle_committed(struct oracle *oracle, uint32_t node, enum space space, st
   uint32_t index = (uint32_t)found;
   struct view *view = &oracle->views[node][index][owner];
   if (value == NULL) {
-    story_tell(oracle->run->story, index, "node %" PRIu32 " deletes the hint for node %" PRIu32 ": %s", node + 1, owner,
-               siblings_text(&view->siblings));
     if (space == SPACE_HINTS) {
+      story_tell(oracle->run->story, index, "node %" PRIu32 " deletes the hint for node %" PRIu32 ": %s", node + 1,
+                 owner, siblings_text(&view->siblings));
       hints_dropped(oracle->run, node, owner - 1, index, &view->siblings);
+    } else {
+      story_tell(oracle->run->story, index, "node %" PRIu32 " drops its copy: %s", node + 1,
+                 siblings_text(&view->siblings));
+      move_dropped(oracle->run, node, index, &view->siblings);
     }
     view->siblings.count = 0;
     return;
@@ -372,12 +386,13 @@ void oracle_committed(struct oracle *oracle, uint32_t node, enum space space, st
   oracle_parse(oracle, index, *value, &after);
   for (uint32_t i = 0; i < after.count; i++) {
     struct version *version = &oracle->versions[after.numbers[i]];
+    version->coordinator = version->coordinator == 0 ? node + 1 : version->coordinator;
     if (!version->past_known) { /* its coordinator stamps it: this is what it has seen */
       version->past_known = true;
       version_sees(oracle, version, &view->siblings);
     }
   }
-  mark_open(oracle, node, index, space, *value, false);
+  mark_open(oracle, node, index, space, owner, *value, false);
   tell_commit(oracle, node, index, owner, &view->siblings, &after);
   causal_committed(oracle->run, node, index, &view->siblings, &after);
   siblings_free(&view->siblings);
@@ -394,7 +409,7 @@ void oracle_read(struct oracle *oracle, uint32_t node, enum space space, struct 
 
 void oracle_forget_views(struct oracle *oracle, uint32_t node) {
   for (uint32_t i = 0; i < oracle->key_count; i++) {
-    for (uint32_t owner = 0; owner <= PLAN_NODES_MAX; owner++) {
+    for (uint32_t owner = 0; owner <= RUN_NODES_MAX; owner++) {
       oracle->views[node][i][owner].siblings.count = 0;
     }
   }
@@ -402,12 +417,18 @@ void oracle_forget_views(struct oracle *oracle, uint32_t node) {
 
 /* -- what failures destroy --------------------------------------------------------------------------- */
 
-/* Where the last write wins, an object holds also what lost to it. */
-static void hold_losers(struct oracle *oracle, uint32_t key_index, const struct version *winner, struct bitset *held) {
+/* Where the last write wins, an object holds also what lost to it, or to anything that it has replaced since. */
+static void hold_losers(struct oracle *oracle, uint32_t key_index, struct bitset *held) {
   const struct oracle_key *key = &oracle->keys[key_index];
-  for (uint32_t i = 0; i < key->version_count && key->props.resolve == RESOLVE_LWW; i++) {
+  struct dot latest = {.time = 0};
+  for (uint32_t i = 0; i < key->version_count; i++) {
+    const struct version *version = &oracle->versions[key->versions[i]];
+    bool later = bitset_has(held, i) && version->stamped && dot_compare_age(version->dot, latest) > 0;
+    latest = later ? version->dot : latest;
+  }
+  for (uint32_t i = 0; i < key->version_count && latest.time > 0; i++) {
     const struct version *other = &oracle->versions[key->versions[i]];
-    if (!other->stamped || dot_compare_age(other->dot, winner->dot) < 0) {
+    if (!other->stamped || dot_compare_age(other->dot, latest) < 0) {
       bitset_set(held, i);
     }
   }
@@ -420,7 +441,9 @@ static void hold(struct oracle *oracle, uint32_t key, struct bytes encoded, stru
     const struct version *version = &oracle->versions[siblings.numbers[i]];
     bitset_unite(held, &version->past);
     bitset_set(held, version->place);
-    hold_losers(oracle, key, version, held);
+  }
+  if (oracle->keys[key].props.resolve == RESOLVE_LWW) {
+    hold_losers(oracle, key, held);
   }
   siblings_free(&siblings);
 }
@@ -449,24 +472,43 @@ static void hold_node(struct oracle *oracle, uint32_t node, uint32_t key, bool v
   }
 }
 
+static void hold_anywhere(struct oracle *oracle, uint32_t key, struct bitset *held) {
+  for (uint32_t i = 0; i < oracle->run->world->node_count; i++) {
+    if (!oracle->gone[i]) {
+      hold_node(oracle, i, key, true, held);
+    }
+  }
+}
+
 static struct bitset before_durable[PLAN_KEYS_MAX];
 static struct bitset before_all[PLAN_KEYS_MAX];
 
-void oracle_hinted(struct oracle *oracle, uint32_t key, struct siblings *out) {
+static void add_standing(struct oracle *oracle, uint32_t node, enum space space, uint32_t key, struct siblings *out) {
   struct siblings siblings = {.count = 0};
-  for (uint32_t node = 0; node < oracle->run->world->node_count; node++) {
-    const struct disk_table *table = &oracle->run->world->nodes[node].disk.durable[SPACE_HINTS];
-    for (size_t i = 0; i < table->count; i++) {
-      uint32_t owner = 0;
-      if (oracle_find_key(oracle, SPACE_HINTS, table->entries[i].key, &owner) == (int)key) {
-        oracle_parse(oracle, key, table->entries[i].value, &siblings);
-        for (uint32_t j = 0; j < siblings.count; j++) {
-          siblings_add(out, siblings.numbers[j]);
-        }
+  const struct disk_table *table = &oracle->run->world->nodes[node].disk.durable[space];
+  for (size_t i = 0; i < table->count; i++) {
+    uint32_t owner = 0;
+    bool damaged = table->entries[i].damaged;
+    if (!damaged && oracle_find_key(oracle, space, table->entries[i].key, &owner) == (int)key) {
+      oracle_parse(oracle, key, table->entries[i].value, &siblings);
+      for (uint32_t j = 0; j < siblings.count; j++) {
+        siblings_add(out, siblings.numbers[j]);
       }
     }
   }
   siblings_free(&siblings);
+}
+
+void oracle_hinted(struct oracle *oracle, uint32_t key, bool strays, struct siblings *out) {
+  for (uint32_t node = 0; node < oracle->run->world->node_count; node++) {
+    if (oracle->gone[node]) {
+      continue;
+    }
+    add_standing(oracle, node, SPACE_HINTS, key, out);
+    if (strays) {
+      add_standing(oracle, node, SPACE_OBJECTS, key, out);
+    }
+  }
 }
 
 void oracle_loss_begin(struct oracle *oracle, uint32_t node) {
@@ -481,10 +523,10 @@ static void judge_loss(struct oracle *oracle, uint32_t node, uint32_t key_index,
   const struct oracle_key *key = &oracle->keys[key_index];
   struct bitset here = {.count = 0};
   struct bitset anywhere = {.count = 0};
-  hold_node(oracle, node, key_index, false, &here);
-  for (uint32_t i = 0; i < oracle->run->world->node_count; i++) {
-    hold_node(oracle, i, key_index, true, &anywhere);
+  if (!oracle->gone[node]) {
+    hold_node(oracle, node, key_index, false, &here);
   }
+  hold_anywhere(oracle, key_index, &anywhere);
   for (uint32_t i = 0; i < key->version_count; i++) {
     struct version *version = &oracle->versions[key->versions[i]];
     if (whole && bitset_has(&before_durable[key_index], i) && !bitset_has(&here, i)) {
@@ -506,15 +548,25 @@ void oracle_loss_end(struct oracle *oracle, uint32_t node, bool whole) {
     free(before_all[i].words);
   }
   oracle->disk_destroyed[node] = oracle->disk_destroyed[node] || whole;
+  oracle->any_destroyed = oracle->any_destroyed || whole;
 }
 
-/* A hint has been deleted because its owner had taken it; but the owner's disk may have been lost since. */
-static void judge_hint_gone(struct oracle *oracle, uint32_t key_index) {
+void oracle_node_back(struct oracle *oracle, uint32_t node) {
+  oracle->gone[node] = false;
+}
+
+void oracle_node_gone(struct oracle *oracle, uint32_t node) {
+  oracle_loss_begin(oracle, node);
+  oracle->gone[node] = true;
+  oracle_loss_end(oracle, node, true);
+}
+
+/* A hint has been deleted because its owner had taken it, or a stray because all replicas had; but disks may have been
+ * lost since. */
+static void judge_gone(struct oracle *oracle, uint32_t key_index) {
   const struct oracle_key *key = &oracle->keys[key_index];
   struct bitset anywhere = {.count = 0};
-  for (uint32_t i = 0; i < oracle->run->world->node_count; i++) {
-    hold_node(oracle, i, key_index, true, &anywhere);
-  }
+  hold_anywhere(oracle, key_index, &anywhere);
   for (uint32_t i = 0; i < key->version_count; i++) {
     struct version *version = &oracle->versions[key->versions[i]];
     version->destroyed = version->destroyed || (version->copy_destroyed && !bitset_has(&anywhere, i));
@@ -526,13 +578,14 @@ void oracle_durable(struct oracle *oracle, uint32_t node, const struct disk_chan
   uint32_t owner = 0;
   int index = oracle_find_key(oracle, change->space, change->key, &owner);
   if (index >= 0 && !change->remove) {
-    mark_open(oracle, node, (uint32_t)index, change->space, change->value, true);
-  } else if (index >= 0 && owner > 0 && oracle->disk_destroyed[owner - 1]) {
-    judge_hint_gone(oracle, (uint32_t)index);
+    mark_open(oracle, node, (uint32_t)index, change->space, owner, change->value, true);
+  } else if (index >= 0 && oracle->any_destroyed) {
+    judge_gone(oracle, (uint32_t)index);
   }
 }
 
-/* A put with DW = 0 may be acknowledged before its commit fails: then what was only in memory is gone. */
+/* A put with DW = 0 may be acknowledged before its commit fails: then what was only in memory is gone. So it is with
+ * one whose durable copies went with their disks. */
 void oracle_commit_failed(struct oracle *oracle, uint32_t node, const struct disk_change *change) {
   uint32_t owner = 0;
   int index = oracle_find_key(oracle, change->space, change->key, &owner);
@@ -544,7 +597,7 @@ void oracle_commit_failed(struct oracle *oracle, uint32_t node, const struct dis
   oracle_parse(oracle, (uint32_t)index, change->value, &siblings);
   for (uint32_t i = 0; i < siblings.count; i++) {
     struct version *version = &oracle->versions[siblings.numbers[i]];
-    if (version->dw == 0) {
+    if (version->dw == 0 || version->copy_destroyed) {
       version->destroyed = true;
     }
   }
@@ -571,8 +624,7 @@ void oracle_init(struct oracle *oracle, struct run *run) {
   }
 }
 
-void oracle_begin(struct oracle *oracle) {
-  const struct ring *ring = shard_ring(oracle->run->world->nodes[0].shard);
+void oracle_place(struct oracle *oracle, const struct ring *ring) {
   for (uint32_t i = 0; i < oracle->key_count; i++) {
     struct oracle_key *key = &oracle->keys[i];
     struct position position = position_read(key->store_key.data);
@@ -595,8 +647,8 @@ void oracle_deinit(struct oracle *oracle) {
     free(key->versions);
     free(key->times);
     free(key->open);
-    for (uint32_t node = 0; node < PLAN_NODES_MAX; node++) {
-      for (uint32_t owner = 0; owner <= PLAN_NODES_MAX; owner++) {
+    for (uint32_t node = 0; node < RUN_NODES_MAX; node++) {
+      for (uint32_t owner = 0; owner <= RUN_NODES_MAX; owner++) {
         siblings_free(&oracle->views[node][i][owner].siblings);
       }
     }

@@ -43,11 +43,18 @@ struct version {
   struct bitset past;
   bool past_known; /* of a blind put once it has been stamped */
   bool stamped;
+  uint64_t stamped_ns; /* when it was */
   struct dot dot;
   uint64_t accepted, durable, primary; /* nodes that had it, while its put was under way; a bit each */
-  uint32_t overwrote;                  /* one that it removed without having seen it, or 0 */
-  bool copy_destroyed;                 /* a durable copy of it was destroyed */
-  bool destroyed;                      /* the last copy was, by a failure that it was not protected against */
+  uint64_t settled;                    /* those that had it durably as a replica */
+  uint16_t hinted[RUN_NODES_MAX];      /* by node: whom it kept it for, a bit each */
+  uint32_t coordinator;                /* index + 1 of the node that stamped it; 0: not known */
+  uint64_t acked_ns;
+  uint64_t
+      strict[2]; /* when it was acknowledged: its replicas in the base layout, and in the target, that had it durably */
+  uint32_t overwrote;  /* one that it removed without having seen it, or 0 */
+  bool copy_destroyed; /* a durable copy of it was destroyed */
+  bool destroyed;      /* the last copy was, by a failure that it was not protected against */
 };
 
 struct oracle_key {
@@ -74,16 +81,18 @@ struct oracle {
   struct oracle_key keys[PLAN_KEYS_MAX];
   struct version *versions; /* by number, from 1; owned */
   uint32_t version_count, version_capacity;
-  struct view views[PLAN_NODES_MAX][PLAN_KEYS_MAX][PLAN_NODES_MAX + 1]; /* node, key, owner's index + 1 (0: its own) */
-  bool loose;                                                           /* there are puts with DW = 0 */
-  bool disk_destroyed[PLAN_NODES_MAX];
+  struct view views[RUN_NODES_MAX][PLAN_KEYS_MAX][RUN_NODES_MAX + 1]; /* node, key, owner's index + 1 (0: its own) */
+  bool loose;                                                         /* there are puts with DW = 0 */
+  bool disk_destroyed[RUN_NODES_MAX];
+  bool gone[RUN_NODES_MAX]; /* it died for good: what is on its disk is nowhere */
+  bool any_destroyed;       /* durable data of some node */
   uint32_t siblings_max, clock_max;
 };
 
 void oracle_init(struct oracle *oracle, struct run *run);
 void oracle_deinit(struct oracle *oracle);
-/* The ring is known: fixes the preference lists. */
-void oracle_begin(struct oracle *oracle);
+/* Where the keys are. */
+void oracle_place(struct oracle *oracle, const struct ring *ring);
 
 /* A put is about to be tried by somebody who has seen those. Returns its number. */
 uint32_t oracle_put(struct oracle *oracle, uint32_t key, const struct siblings *seen, bool blind);
@@ -111,8 +120,11 @@ void oracle_commit_failed(struct oracle *oracle, uint32_t node, const struct dis
  * too. */
 void oracle_loss_begin(struct oracle *oracle, uint32_t node);
 void oracle_loss_end(struct oracle *oracle, uint32_t node, bool whole);
-/* Adds what stands in hints that nobody has taken yet. */
-void oracle_hinted(struct oracle *oracle, uint32_t key, struct siblings *out);
+/* Adds what stands in hints that nobody has taken yet; `strays`: and on all nodes. */
+void oracle_hinted(struct oracle *oracle, uint32_t key, bool strays, struct siblings *out);
+/* The node has died for good; or only seemed to have. */
+void oracle_node_back(struct oracle *oracle, uint32_t node);
+void oracle_node_gone(struct oracle *oracle, uint32_t node);
 void oracle_forget_views(struct oracle *oracle, uint32_t node);
 
 /* Index of the key that a key in a space's form names, or -1; `*owner` is the owner's index + 1 in the space of

@@ -8,6 +8,7 @@
 
 #define MILLISECOND UINT64_C(1000000)
 #define SECOND UINT64_C(1000000000)
+#define MOVE_BYTES_PER_S (UINT64_C(64) << 20)
 
 static const char *const feature_names[FEATURE_COUNT] = {
 #define X(name, per_mille) #name,
@@ -86,6 +87,8 @@ static struct shard_tunables tunables_default(void) {
       .peer_timeout_ns = 1500 * MILLISECOND,
       .small_value_bytes = 16384,
       .value_max_bytes = VALUE_MAX_BYTES_DEFAULT,
+      .move_bytes_per_s = MOVE_BYTES_PER_S,
+      .fold_records = HISTORY_FOLD_AT,
   };
 }
 
@@ -152,13 +155,48 @@ static void draw_clients(struct plan *plan, struct prng *prng) {
   plan->large_per_mille = (uint32_t)scaled(prng, 10, 500);
 }
 
+bool plan_changes_members(const struct plan *plan) {
+  return plan->on[FEATURE_add] || plan->on[FEATURE_remove] || plan->on[FEATURE_replace] || plan->on[FEATURE_reweigh] ||
+         plan->on[FEATURE_deadremove];
+}
+
+/* From numbers of its own: what a seed draws otherwise stays. */
+static void draw_changes(struct plan *plan) {
+  struct prng prng;
+  prng_init(&prng, plan->seed ^ UINT64_C(0x6c61796f757473));
+  bool changes = prng_chance(&prng, 600);
+  for (uint32_t i = FEATURE_add; i < FEATURE_COUNT; i++) {
+    plan->on[i] = prng_chance(&prng, feature_odds[i]) && (changes || i == FEATURE_strict);
+  }
+  plan->spares = some(&prng, 0, PLAN_SPARES_MAX);
+  if (!changes) {
+    plan->spares = 0;
+  }
+  for (uint32_t i = PLAN_NODES_MAX; i < RUN_NODES_MAX; i++) {
+    plan->weights[i] = some(&prng, 1, 400);
+  }
+  plan->change_max_ns = scaled(&prng, 200 * MILLISECOND, 15 * SECOND);
+  bool throttled = prng_chance(&prng, 300);
+  uint64_t throttle = scaled(&prng, 2048, MOVE_BYTES_PER_S);
+  plan->tunables.move_bytes_per_s = throttled ? throttle : plan->tunables.move_bytes_per_s;
+  bool folds = prng_chance(&prng, 500);
+  uint32_t fold = (uint32_t)scaled(&prng, 1, 16);
+  plan->tunables.fold_records = folds ? fold : plan->tunables.fold_records;
+  if (plan->on[FEATURE_calm]) {
+    plan->on[FEATURE_deadremove] = false;
+    for (uint32_t i = 0; i <= FEATURE_damage; i++) {
+      plan->on[i] = false;
+    }
+  }
+}
+
 void plan_draw(struct plan *plan, uint64_t seed, enum profile profile) {
   struct prng prng;
   memset(plan, 0, sizeof *plan);
   plan->seed = seed;
   plan->profile = profile;
   prng_init(&prng, seed ^ UINT64_C(0x67726d6d65));
-  for (uint32_t i = 0; i < FEATURE_COUNT; i++) {
+  for (uint32_t i = 0; i < FEATURE_add; i++) {
     plan->on[i] = prng_chance(&prng, feature_odds[i]);
   }
   if (profile == PROFILE_RECOVERABLE) {
@@ -169,12 +207,14 @@ void plan_draw(struct plan *plan, uint64_t seed, enum profile profile) {
   draw_faults(plan, &prng);
   draw_props(plan, &prng);
   draw_clients(plan, &prng);
+  draw_changes(plan);
 }
 
 void plan_light(struct plan *plan) {
   memset(plan->on, 0, sizeof plan->on);
   plan->profile = PROFILE_RECOVERABLE;
   plan->nodes = 5;
+  plan->spares = 0;
   plan->partitions = 64;
   plan->tunables = tunables_default();
   plan->clients = 2;
@@ -187,10 +227,10 @@ void plan_light(struct plan *plan) {
 }
 
 void plan_print(const struct plan *plan) {
-  printf("plan: %s, %" PRIu32 " nodes, %" PRIu32 " partitions, %" PRIu32 " keys in %" PRIu32 " buckets, %" PRIu32
-         " clients, %" PRIu64 " s;",
-         profile_name(plan->profile), plan->nodes, plan->partitions, plan->keys, plan->buckets, plan->clients,
-         plan->duration_ns / SECOND);
+  printf("plan: %s, %" PRIu32 " nodes + %" PRIu32 ", %" PRIu32 " partitions, %" PRIu32 " keys in %" PRIu32
+         " buckets, %" PRIu32 " clients, %" PRIu64 " s;",
+         profile_name(plan->profile), plan->nodes, plan->spares, plan->partitions, plan->keys, plan->buckets,
+         plan->clients, plan->duration_ns / SECOND);
   for (uint32_t i = 0; i < FEATURE_COUNT; i++) {
     if (plan->on[i]) {
       printf(" %s", feature_names[i]);

@@ -2,7 +2,8 @@
  * clients exist at all, how many nodes, and every size, time-out and tunable. A run with few features goes deeper
  * than one with all.
  *
- * A feature that is taken away afterwards (--without, --minimize) leaves all other draws as they were.
+ * What concerns changes of membership is drawn apart. A feature that is taken away afterwards (--without, --minimize)
+ * leaves all other draws as they were.
  */
 #ifndef GRAMME_SIM_PLAN_H
 #define GRAMME_SIM_PLAN_H
@@ -59,7 +60,14 @@ enum profile { PROFILE_RECOVERABLE, PROFILE_HOSTILE };
   X(joins, 300)   /* the cluster is formed by joining; else it is found formed */ \
   X(weights, 300)                                                                 \
   X(zones, 300)                                                                   \
-  X(tuned, 500) /* other time-outs than the defaults */
+  X(tuned, 500) /* other time-outs than the defaults */                           \
+  X(add, 400)     /* nodes are added */                                           \
+  X(remove, 300)  /* and removed */                                               \
+  X(replace, 300) /* and replaced by new ones */                                  \
+  X(reweigh, 300)                                                                 \
+  X(deadremove, 400) /* nodes die for good, and are removed or replaced */        \
+  X(calm, 250)       /* where membership changes: nothing else does */            \
+  X(strict, 400)     /* clients that want R and W primaries, R + W > N */
 /* clang-format on */
 
 enum feature {
@@ -71,6 +79,8 @@ enum feature {
 
 #define PLAN_BUCKETS_MAX 3u
 #define PLAN_NODES_MAX 12u
+#define PLAN_SPARES_MAX 4u
+#define RUN_NODES_MAX (PLAN_NODES_MAX + PLAN_SPARES_MAX)
 #define PLAN_KEYS_MAX 16u
 
 struct plan {
@@ -78,7 +88,8 @@ struct plan {
   enum profile profile;
   bool on[FEATURE_COUNT];
   uint32_t nodes, partitions, zones;
-  uint32_t weights[PLAN_NODES_MAX];
+  uint32_t spares; /* nodes that may be added */
+  uint32_t weights[RUN_NODES_MAX];
   uint64_t duration_ns;
   struct shard_tunables tunables;
   uint32_t value_memory_bytes;
@@ -91,6 +102,7 @@ struct plan {
   /* nemesis */
   uint64_t rest_max_ns;   /* between its acts */
   uint64_t outage_max_ns; /* how long what it breaks stays broken */
+  uint64_t change_max_ns; /* between changes of membership */
   /* clocks */
   int64_t skew_max_ms;
   int64_t drift_max_ppm;
@@ -104,6 +116,7 @@ struct plan {
 };
 
 void plan_draw(struct plan *plan, uint64_t seed, enum profile profile);
+bool plan_changes_members(const struct plan *plan);
 /* Makes of it a cluster of five nodes that fails in nothing, used as the defaults are meant to be, by two clients that
  * mostly think. */
 void plan_light(struct plan *plan);

@@ -7,6 +7,7 @@
 #include "seam/step.h"
 
 #define MILLISECOND UINT64_C(1000000)
+#define SCAN_MAX 1024u /* entries of one scan */
 
 /* -- effects ------------------------------------------------------------------------- */
 
@@ -71,7 +72,6 @@ static void effect_scan(struct world *world, uint32_t index, const struct effect
   struct bytes from = blob_bytes(effect->scan.from);
   struct bytes prefix = blob_bytes(effect->scan.prefix);
   uint64_t at_ns = world->now_ns + disk_delay(world, index);
-  ASSERT(!effect->scan.keys_only);
   struct entry entry = {.kind = HAPPENS_SCAN,
                         .node = index,
                         .life = world->nodes[index].life,
@@ -79,6 +79,7 @@ static void effect_scan(struct world *world, uint32_t index, const struct effect
                         .space = effect->scan.space,
                         .max_count = effect->scan.max_count,
                         .max_bytes = effect->scan.max_bytes,
+                        .argument = effect->scan.keys_only ? 1 : 0,
                         .bytes = world_copy(from),
                         .size = from.size,
                         .prefix = world_copy(prefix),
@@ -147,6 +148,9 @@ void process_step(struct world *world, uint32_t index, struct event *event) {
   world->steps += 1;
   world_trace(world, (uint64_t)event->kind << 32 | index);
   shard_step(node->shard, event, world->effects);
+  if (world->watch.stepped != NULL) {
+    world->watch.stepped(world->watch.context, index);
+  }
   execute(world, index);
   schedule_tick(world, index);
 }
@@ -236,6 +240,8 @@ void process_start(struct world *world, uint32_t index) {
   config->seed = prng_u64(&world->prng);
   config->history = read_paper(node, BYTES_LITERAL(META_HISTORY), &node->history);
   config->buckets = read_paper(node, BYTES_LITERAL(META_BUCKETS), &node->buckets);
+  config->layout = read_paper(node, BYTES_LITERAL(META_LAYOUT), &node->layout);
+  config->moves = read_paper(node, BYTES_LITERAL(META_MOVES), &node->moves);
   struct bytes ignored;
   enum err err = ERR_OK;
   config->sealed = disk_get(&node->disk, SPACE_META, BYTES_LITERAL(META_SEALED), &ignored, &err);
@@ -332,6 +338,8 @@ void process_deinit(struct world *world, uint32_t index) {
   free(node->parked);
   free(node->history);
   free(node->buckets);
+  free(node->layout);
+  free(node->moves);
   if (node->alive) {
     (void)process_stop(world, index);
   }
@@ -376,12 +384,12 @@ static void on_read(struct world *world, const struct entry *entry) {
 
 static void on_scan(struct world *world, const struct entry *entry) {
   struct node *node = &world->nodes[entry->node];
-  struct scan_entry entries[HANDOFF_WINDOW];
+  struct scan_entry entries[SCAN_MAX];
   struct event in = {.kind = EVENT_SCAN_DONE};
   const struct disk_table *table = &node->disk.visible[entry->space];
   size_t at = disk_seek(&node->disk, entry->space, (struct bytes){entry->bytes, entry->size});
   size_t total = 0;
-  ASSERT(entry->max_count <= HANDOFF_WINDOW);
+  ASSERT(entry->max_count <= SCAN_MAX);
   in.scan.token = entry->token;
   in.scan.entries = entries;
   for (in.scan.end = true; at < table->count; at++) {
@@ -393,16 +401,22 @@ static void on_scan(struct world *world, const struct entry *entry) {
       in.scan.end = false;
       break;
     }
+    if (found->damaged) {
+      in.scan.end = false;
+      in.scan.err = in.scan.count == 0 ? ERR_CORRUPT : ERR_OK;
+      break;
+    }
     struct scan_entry *out = &entries[in.scan.count];
     *out = (struct scan_entry){.key = blob_copy(shard_pool(node->shard), found->key)};
-    out->value = out->key == NULL ? NULL : blob_copy(shard_pool(node->shard), found->value);
-    if (out->value == NULL) {
+    bool keys_only = entry->argument != 0;
+    out->value = out->key == NULL || keys_only ? NULL : blob_copy(shard_pool(node->shard), found->value);
+    if (out->key == NULL || (out->value == NULL && !keys_only)) {
       blob_put(out->key);
       in.scan.end = false;
       in.scan.err = in.scan.count == 0 ? ERR_NOMEM : ERR_OK;
       break;
     }
-    total += found->key.size + found->value.size;
+    total += found->key.size + (keys_only ? 0 : found->value.size);
     in.scan.count += 1;
   }
   process_step(world, entry->node, &in);
@@ -462,6 +476,7 @@ void process_happens(struct world *world, uint64_t time_ns, const struct entry *
   case HAPPENS_TICK:
     if (time_ns == node->tick_ns || node->tick_ns <= world->now_ns) {
       node->tick_ns = UINT64_MAX;
+      shard_set_health(node->shard, node->disk_full, node->disk.visible[SPACE_OBJECTS].count);
       process_step(world, entry->node, &tick);
     }
     break;

@@ -5,9 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "admin.h"
 #include "base/assert.h"
 #include "base/hlc.h"
 #include "client.h"
+#include "layouts.h"
 #include "nemesis.h"
 #include "base/plant.h"
 #include "process.h"
@@ -16,6 +18,8 @@
 #define SECOND UINT64_C(1000000000)
 #define FORMING_MAX_NS (120 * SECOND)
 #define DRAIN_MAX_NS (180 * SECOND)
+#define REST_MAX_NS (600 * SECOND) /* within which all changes of membership come to an end after healing */
+#define SETTLE_NS (5 * SECOND)     /* more than promises and the detection of failures take */
 #define ROUNDS 2u
 #define ROUNDS_MAX 40u /* where clocks were truncated, replicas may need many exchanges */
 
@@ -38,8 +42,33 @@ bool result_failed(const struct result *result) {
 
 static void saw_reply(void *context, uint32_t node, const struct reply *reply) {
   struct run *run = context;
+  if (run->admin != NULL && admin_replied(run->admin, reply)) {
+    return;
+  }
   if (run->clients != NULL) {
     clients_replied(run->clients, node, reply);
+  }
+}
+
+/* What a node tells of a partition that it has, to one that is to have it. */
+static void tell_pulled(struct run *run, uint32_t from, uint32_t to, const struct message *message) {
+  struct reader r = reader_make(message->object);
+  while (run->story != NULL && reader_left(&r) > 0 && !r.failed) {
+    struct siblings siblings = {.count = 0};
+    uint32_t owner = 0;
+    struct bytes store_key = read_bytes(&r);
+    uint64_t digest = read_u64(&r);
+    struct bytes object = read_bytes(&r);
+    int key = r.failed ? -1 : oracle_find_key(&run->oracle, SPACE_OBJECTS, store_key, &owner);
+    if (key >= 0 && object.size > 0) {
+      oracle_parse(&run->oracle, (uint32_t)key, object, &siblings);
+    }
+    if (key >= 0) {
+      story_tell(run->story, (uint32_t)key, "node %" PRIu32 " lists %s to node %" PRIu32 " (%04x) %s", from + 1,
+                 run->oracle.keys[key].text, to + 1, (unsigned)(digest & 0xffff),
+                 object.size > 0 ? siblings_text(&siblings) : "");
+    }
+    siblings_free(&siblings);
   }
 }
 
@@ -59,6 +88,13 @@ static void saw_sent(void *context, uint32_t from, uint32_t to, const struct mes
                message_type_name(message->type), siblings_text(&siblings), to + 1,
                message->owner != 0 ? " as a stand-in" : "");
     siblings_free(&siblings);
+  }
+  if (key >= 0 && message->type == MESSAGE_OFFER) {
+    story_tell(run->story, (uint32_t)key, "node %" PRIu32 " offers what it has to node %" PRIu32 " (%04x)", from + 1,
+               to + 1, (unsigned)(message->digest & 0xffff));
+  }
+  if (message->type == MESSAGE_PULLED && message->err == ERR_OK) {
+    tell_pulled(run, from, to, message);
   }
   hints_sent(run, from, to, message);
 }
@@ -87,10 +123,15 @@ static void saw_durable(void *context, uint32_t node, const struct disk_change *
   oracle_durable(&run->oracle, node, change);
 }
 
+static void saw_step(void *context, uint32_t node) {
+  struct run *run = context;
+  layouts_stepped(run->layouts, node);
+}
+
 static void saw_news(void *context, uint32_t node, enum node_news news) {
   static const char *const words[] = {"starts", "crashes", NULL, "is paused", "goes on"};
   struct run *run = context;
-  bool losses = run->oracle.loose || run->plan.profile == PROFILE_HOSTILE;
+  bool losses = run->oracle.loose || run->oracle.any_destroyed || run->plan.profile == PROFILE_HOSTILE;
   if (words[news] != NULL) {
     story_tell(run->story, STORY_ALL, "node %" PRIu32 " %s", node + 1, words[news]);
   }
@@ -108,10 +149,10 @@ static void saw_news(void *context, uint32_t node, enum node_news news) {
 /* -- forming the cluster ------------------------------------------------------------------ */
 
 /* Gives every node the history of a cluster that has been formed before. */
-static void write_history(struct world *world) {
+static void write_history(struct world *world, uint32_t nodes) {
   static struct history history;
   history_init(&history);
-  for (uint32_t i = 0; i < world->node_count; i++) {
+  for (uint32_t i = 0; i < nodes; i++) {
     struct change change = world->nodes[i].config.self;
     change.kind = i == 0 ? CHANGE_FOUND : CHANGE_ADD;
     change.time = hlc_make(world_wall_ms(world) - 100000 + i, 0);
@@ -126,7 +167,7 @@ static void write_history(struct world *world) {
   history_encode(&history, &w);
   ASSERT(!w.failed);
   struct bytes encoded = writer_bytes(&w);
-  for (uint32_t i = 0; i < world->node_count; i++) {
+  for (uint32_t i = 0; i < nodes; i++) {
     disk_begin(&world->nodes[i].disk, SPACE_META, BYTES_LITERAL(META_HISTORY), &encoded, true);
     disk_complete(&world->nodes[i].disk, ERR_OK);
     world->nodes[i].config.found = false;
@@ -134,12 +175,12 @@ static void write_history(struct world *world) {
   free(bytes);
 }
 
-static bool formed(const struct world *world) {
+static bool formed(const struct world *world, uint32_t nodes) {
   uint64_t digest = history_digest(shard_history(world->nodes[0].shard));
-  for (uint32_t i = 0; i < world->node_count; i++) {
+  for (uint32_t i = 0; i < nodes; i++) {
     const struct shard *shard = world->nodes[i].shard;
     if (!shard_is_member(shard) || history_digest(shard_history(shard)) != digest ||
-        shard_ring(shard)->member_count != world->node_count) {
+        shard_ring(shard)->member_count != nodes || shard_base_ring(shard)->digest != digest) {
       return false;
     }
   }
@@ -149,27 +190,29 @@ static bool formed(const struct world *world) {
 static bool form(struct run *run) {
   const struct plan *plan = &run->plan;
   struct world *world = run->world;
-  for (uint32_t i = 0; i < plan->nodes; i++) {
+  for (uint32_t i = 0; i < plan->nodes + plan->spares; i++) {
     uint32_t index = world_add_node(world, plan->partitions, &plan->tunables);
+    /* The weights of spares are drawn apart: nodes have theirs whatever --nodes says. */
+    uint32_t drawn = i < plan->nodes ? i : PLAN_NODES_MAX + i - plan->nodes;
     struct change *self = &world->nodes[index].config.self;
-    self->weight = plan->on[FEATURE_weights] ? plan->weights[i] : 100;
+    self->weight = plan->on[FEATURE_weights] ? plan->weights[drawn] : 100;
     if (plan->on[FEATURE_zones]) {
       (void)snprintf(self->zone, sizeof self->zone, "zone-%" PRIu32, i % plan->zones);
     }
   }
   if (!plan->on[FEATURE_joins]) {
-    write_history(world);
+    write_history(world, plan->nodes);
   }
   for (uint32_t i = 0; i < plan->nodes; i++) {
     process_start(world, i);
     world_run(world, world->now_ns + (plan->on[FEATURE_joins] ? SECOND : MILLISECOND));
   }
-  for (uint64_t waited = 0; waited < FORMING_MAX_NS && !formed(world); waited += SECOND) {
+  for (uint64_t waited = 0; waited < FORMING_MAX_NS && !formed(world, plan->nodes); waited += SECOND) {
     world_run(world, world->now_ns + SECOND);
   }
   world->nodes[0].config.found = false;
-  world_run(world, world->now_ns + (JOIN_PROMISE_NS + SECOND));
-  return formed(world);
+  world_run(world, world->now_ns + SETTLE_NS + SECOND);
+  return formed(world, plan->nodes);
 }
 
 static void set_buckets(struct run *run) {
@@ -192,6 +235,9 @@ static void set_buckets(struct run *run) {
 
 static bool hints_left(const struct world *world) {
   for (uint32_t i = 0; i < world->node_count; i++) {
+    if (!world->nodes[i].alive) {
+      continue;
+    }
     if (world->nodes[i].disk.visible[SPACE_HINTS].count > 0 || shard_stats(world->nodes[i].shard)->hints > 0) {
       return true;
     }
@@ -207,13 +253,32 @@ static uint8_t all_of(const struct run *run, uint32_t key) {
   return (uint8_t)run->oracle.keys[key].preference.replica_count;
 }
 
-/* Reads every key through every node. `final`: what was seen of each in this round. */
+static bool serves(const struct run *run, uint32_t node) {
+  return run->world->nodes[node].alive && admin_has_member(run->admin, node);
+}
+
+/* The node, or the next one that is a member. */
+static uint32_t member_from(const struct run *run, uint32_t node) {
+  for (uint32_t i = 0; i < run->world->node_count; i++) {
+    uint32_t at = (node + i) % run->world->node_count;
+    if (serves(run, at)) {
+      return at;
+    }
+  }
+  ASSERT(false && "nobody is a member");
+  return 0;
+}
+
+/* Reads every key through every member. `final`: what was seen of each in this round. */
 static void read_all(struct run *run, bool judge_live, struct siblings final[PLAN_KEYS_MAX]) {
   struct probe probe = {.answered = false};
   for (uint32_t key = 0; key < run->oracle.key_count; key++) {
     final[key].count = 0;
     for (uint32_t node = 0; node < run->world->node_count; node++) {
       uint8_t r = all_of(run, key);
+      if (!serves(run, node)) {
+        continue;
+      }
       clients_probe_get(run->clients, node, key, r, probe_patience(run), &probe);
       if (judge_live) {
         live_probed(run, node, key, "a get with R=N", &probe);
@@ -264,7 +329,7 @@ static void write_all(struct run *run) {
   uint32_t numbers[PLAN_KEYS_MAX];
   const uint32_t key_count = run->oracle.key_count;
   for (uint32_t key = 0; key < key_count; key++) {
-    uint32_t node = key % run->world->node_count;
+    uint32_t node = member_from(run, key % run->world->node_count);
     clients_probe_get(run->clients, node, key, all_of(run, key), probe_patience(run), &probe);
     numbers[key] = clients_probe_put(run->clients, node, key, all_of(run, key), probe_patience(run), &probe);
     live_probed(run, node, key, "a put with W=N", &probe);
@@ -272,7 +337,7 @@ static void write_all(struct run *run) {
   world_run(run->world, run->world->now_ns + run->plan.tunables.hedge_ns + SECOND);
   drain_hints(run);
   for (uint32_t key = 0; key < key_count; key++) {
-    uint32_t node = (key + 1) % run->world->node_count;
+    uint32_t node = member_from(run, (key + 1) % run->world->node_count);
     clients_probe_get(run->clients, node, key, all_of(run, key), probe_patience(run), &probe);
     if (probe.err == ERR_OK && run->oracle.versions[numbers[key]].fate == FATE_ACKED &&
         !oracle_stands(&run->oracle, numbers[key], &probe.siblings)) {
@@ -283,11 +348,27 @@ static void write_all(struct run *run) {
   siblings_free(&probe.siblings);
 }
 
+/* Changes of membership come to an end, hints and strays are handed over. */
+static bool come_to_rest(struct run *run, bool judged) {
+  char why[CHECK_TEXT_BYTES] = "";
+  bool rest = admin_at_rest(run->admin, why, sizeof why);
+  for (uint64_t waited = 0; waited < REST_MAX_NS && !rest; waited += SECOND) {
+    world_run(run->world, run->world->now_ns + SECOND);
+    rest = admin_at_rest(run->admin, why, sizeof why);
+  }
+  run->checks.looked[CHECK_live] += 1;
+  if (!rest && judged) {
+    check_fail(run, CHECK_live, CHECK_NO_KEY, "%" PRIu64 " s after healing: %s", REST_MAX_NS / SECOND, why);
+  }
+  return rest;
+}
+
 static void judge(struct run *run) {
   struct siblings final[PLAN_KEYS_MAX];
   bool recoverable = run->plan.profile == PROFILE_RECOVERABLE;
   memset(final, 0, sizeof final);
-  drain_hints(run);
+  bool rest = come_to_rest(run, recoverable);
+  oracle_place(&run->oracle, admin_ring(run->admin));
   for (uint32_t round = 0; round < ROUNDS_MAX && (round < ROUNDS || (recoverable && !replicas_equal(run))); round++) {
     bool judge_live = recoverable && round == 0;
     read_all(run, judge_live, final);
@@ -301,13 +382,14 @@ static void judge(struct run *run) {
   }
   for (uint32_t key = 0; key < run->oracle.key_count; key++) {
     if (!recoverable) { /* an owner whose copy is damaged can not take its hints: they are not lost */
-      oracle_hinted(&run->oracle, key, &final[key]);
+      oracle_hinted(&run->oracle, key, !rest, &final[key]);
     }
     refused_judge(run, key, &final[key]);
     acked_judge(run, key, &final[key]);
     if (recoverable) {
       causal_judge(run, key, &final[key]);
       converge_judge(run, key);
+      move_judge(run, key);
     }
     siblings_free(&final[key]);
   }
@@ -336,9 +418,13 @@ static void collect(const struct run *run, struct result *result) {
   result->unknown = totals.unknown;
   result->gets = totals.gets;
   result->deletes = totals.deletes;
+  result->changes = run->changes;
   result->siblings_max = run->oracle.siblings_max;
   result->clock_max = run->oracle.clock_max;
   for (uint32_t i = 0; i < run->world->node_count; i++) {
+    if (!run->world->nodes[i].alive) {
+      continue;
+    }
     const struct shard_stats *stats = shard_stats(run->world->nodes[i].shard);
     result->truncated += stats->truncated;
     result->hints_delivered += stats->hints_delivered;
@@ -353,8 +439,14 @@ static void print_stories(const struct run *run, bool all) {
     story_print(run->story, STORY_ALL);
     return;
   }
+  bool general = false;
   for (uint32_t i = 0; i < CHECK_COUNT; i++) {
     uint32_t key = run->checks.key[i];
+    if (run->checks.failed[i] > 0 && key == CHECK_NO_KEY && !general) {
+      printf("the story of no key:\n");
+      story_print(run->story, STORY_NO_KEY);
+      general = true;
+    }
     if (run->checks.failed[i] == 0 || key == CHECK_NO_KEY || printed[key]) {
       continue;
     }
@@ -367,15 +459,18 @@ static void print_stories(const struct run *run, bool all) {
 static void live_through(struct run *run) {
   struct world *world = run->world;
   set_buckets(run);
-  oracle_begin(&run->oracle);
+  oracle_place(&run->oracle, shard_ring(world->nodes[0].shard));
   run->clients = clients_new(run);
   run->nemesis = nemesis_new(run);
+  run->admin = admin_new(run);
   uint64_t stop_ns = world->now_ns + run->plan.duration_ns;
   clients_start(run->clients, stop_ns);
   nemesis_start(run->nemesis, stop_ns);
+  admin_start(run->admin, stop_ns);
   world_run(world, stop_ns);
+  admin_stop(run->admin);
   nemesis_stop(run->nemesis);
-  world_run(world, world->now_ns + JOIN_PROMISE_NS + run->plan.tunables.peer_timeout_ns +
+  world_run(world, world->now_ns + SETTLE_NS + run->plan.tunables.peer_timeout_ns +
                        run->plan.tunables.request_timeout_ns + 2 * SECOND);
   judge(run);
 }
@@ -400,9 +495,12 @@ void run_once(const struct plan *plan, bool tell, bool all, struct result *resul
                                 .committed = saw_commit,
                                 .commit_failed = saw_commit_fail,
                                 .durable = saw_durable,
-                                .news = saw_news};
+                                .news = saw_news,
+                                .stepped = saw_step};
   run->story = tell ? story_new(world) : NULL;
   oracle_init(&run->oracle, run);
+  run->layouts = layouts_new(run);
+  run->moves = moves_new();
   if (form(run)) {
     live_through(run);
     collect(run, result);
@@ -420,7 +518,10 @@ void run_once(const struct plan *plan, bool tell, bool all, struct result *resul
   if (run->clients != NULL) {
     clients_free(run->clients);
     nemesis_free(run->nemesis);
+    admin_free(run->admin);
   }
+  layouts_free(run->layouts);
+  moves_free(run->moves);
   free(run->deliveries);
   oracle_deinit(&run->oracle);
   story_free(run->story);

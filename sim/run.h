@@ -1,7 +1,8 @@
 /* One run: a plan, the world that it makes, who uses it, who breaks it, who looks on.
  *
- *   1. the cluster is formed        2. clients work, the nemesis breaks       3. all is healed
- *   4. hints drain                  5. every key is read through every node with R = N, and so repaired
+ *   1. the cluster is formed        2. clients work, the nemesis breaks, administrators change who is in
+ *   3. all is healed                4. changes come to an end, hints drain    5. every key is read through every node
+ *      with R = N, and so repaired
  *   6. the checkers judge           7. every key is written once more         8. nothing may be left under way
  */
 #ifndef GRAMME_SIM_RUN_H
@@ -16,6 +17,9 @@
 struct clients;
 struct nemesis;
 struct deliveries;
+struct admin;
+struct layouts;
+struct moves;
 
 struct run {
   struct plan plan;
@@ -23,9 +27,13 @@ struct run {
   struct oracle oracle;
   struct clients *clients;
   struct nemesis *nemesis;
+  struct admin *admin;
+  struct layouts *layouts;
   struct deliveries *deliveries; /* check/hints.c's */
+  struct moves *moves;           /* check/move.c's */
   struct checks checks;
   struct story *story; /* NULL: not told */
+  uint32_t changes;    /* of membership that were made */
 };
 
 /* What is left of a run; no pointers, so that it can be sent from process to process. */
@@ -33,7 +41,7 @@ struct result {
   uint64_t seed;
   uint64_t trace, steps, simulated_ns;
   uint64_t puts, acked, refused, unknown, gets, deletes;
-  uint64_t truncated, hints_delivered, read_repairs, forwards;
+  uint64_t truncated, hints_delivered, read_repairs, forwards, changes;
   uint32_t siblings_max, clock_max;
   struct checks checks;
 };

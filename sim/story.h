@@ -6,7 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define STORY_ALL UINT32_MAX /* concerns every key */
+#define STORY_ALL UINT32_MAX          /* concerns every key */
+#define STORY_NO_KEY (UINT32_MAX - 1) /* of printing: only what concerns every key */
 
 struct world;
 struct story_line;

@@ -37,7 +37,7 @@ struct node {
   uint64_t commit_ns;   /* when its last commit completes: they are in order */
   struct entry *parked; /* what happened to it while it was paused, in order */
   size_t parked_count, parked_capacity;
-  uint8_t *history, *buckets; /* what config borrows, copied at the start */
+  uint8_t *history, *buckets, *layout, *moves; /* what config borrows, copied at the start */
   struct shard_config config;
 };
 
@@ -54,6 +54,8 @@ struct watch {
   void (*commit_failed)(void *context, uint32_t node, const struct disk_change *change);
   void (*durable)(void *context, uint32_t node, const struct disk_change *change);
   void (*news)(void *context, uint32_t node, enum node_news news);
+  /* A step is done; its effects are still to come. May be NULL. */
+  void (*stepped)(void *context, uint32_t node);
 };
 
 struct world {

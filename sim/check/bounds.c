@@ -6,10 +6,13 @@
 #include "process.h"
 #include "run.h"
 
-#define AT_REST_BYTES 65536u
+#define AT_REST_BYTES 131072u
 
 void bounds_stop(struct run *run) {
   for (uint32_t i = 0; i < run->world->node_count; i++) {
+    if (!run->world->nodes[i].alive) {
+      continue;
+    }
     size_t leaked = process_stop(run->world, i);
     run->checks.looked[CHECK_bounds] += 1;
     if (leaked != 0) {
@@ -22,6 +25,9 @@ void bounds_stop(struct run *run) {
 void bounds_judge(struct run *run) {
   for (uint32_t i = 0; i < run->world->node_count; i++) {
     const struct shard *shard = run->world->nodes[i].shard;
+    if (!run->world->nodes[i].alive) {
+      continue;
+    }
     size_t used = shard_value_pool(shard)->used_bytes;
     uint32_t in_flight = shard_in_flight(shard);
     run->checks.looked[CHECK_bounds] += 1;

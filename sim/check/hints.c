@@ -1,9 +1,11 @@
-/* hints: a hint is deleted only when its owner has durably all that is in it; delivered a second time after its
+/* hints: a hint is deleted only when its owner has durably all that is in it, or (an owner that is no member any more)
+ * all replicas of its key have; delivered a second time after its
  * owner had acknowledged it, it has no effect; after healing no hint is left, and the count of hints says so. */
 #include <inttypes.h>
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "layouts.h"
 #include "run.h"
 
 #define TAG_BITS 56u
@@ -42,7 +44,7 @@ static void durable_siblings(struct run *run, uint32_t owner, uint32_t key, stru
   oracle_parse(&run->oracle, key, value, out);
 }
 
-static bool owner_has(struct run *run, uint32_t owner, uint32_t key, const struct siblings *hint, uint32_t *missing) {
+bool hints_node_has(struct run *run, uint32_t owner, uint32_t key, const struct siblings *hint, uint32_t *missing) {
   struct siblings has = {.count = 0};
   bool all = true;
   durable_siblings(run, owner, key, &has);
@@ -79,6 +81,14 @@ void hints_sent(struct run *run, uint32_t from, uint32_t to, const struct messag
   }
 }
 
+/* It does not own the key any more: those that do have what it had. */
+static bool has_passed_on(struct run *run, uint32_t node, uint32_t key, const struct siblings *hint) {
+  uint32_t ignored = 0;
+  const struct standing *standing = layouts_since(run->layouts, node, run->world->now_ns, 0);
+  bool owns = standing == NULL || (layouts_get(run->layouts, standing->target)->replicas[key] >> node & 1) != 0;
+  return !owns && move_find_without(run, node, key, hint, &ignored) == UINT32_MAX;
+}
+
 void hints_received(struct run *run, uint32_t node, uint32_t from, const struct message *message) {
   uint32_t ignored = 0;
   uint32_t missing = 0;
@@ -97,7 +107,7 @@ void hints_received(struct run *run, uint32_t node, uint32_t from, const struct 
     struct siblings hint = {.count = 0};
     oracle_parse(&run->oracle, (uint32_t)key, message->object, &hint);
     run->checks.looked[CHECK_hints] += 1;
-    if (!owner_has(run, node, (uint32_t)key, &hint, &missing)) {
+    if (!hints_node_has(run, node, (uint32_t)key, &hint, &missing) && !has_passed_on(run, node, (uint32_t)key, &hint)) {
       check_fail(run, CHECK_hints, (uint32_t)key,
                  "node %" PRIu32 " had acknowledged a hint of %s, and a second delivery brings back %" PRIu32, node + 1,
                  run->oracle.keys[key].text, missing);
@@ -107,10 +117,19 @@ void hints_received(struct run *run, uint32_t node, uint32_t from, const struct 
   }
 }
 
+/* Its owner was removed: its hints go to those that replicate the key. */
+static bool handed_over(struct run *run, uint32_t keeper, uint32_t owner, uint32_t key, const struct siblings *hint) {
+  uint32_t ignored = 0;
+  const struct standing *standing = layouts_since(run->layouts, keeper, run->world->now_ns, 0);
+  bool member = standing != NULL && (layouts_get(run->layouts, standing->target)->members >> owner & 1) != 0;
+  return !member && move_find_without(run, keeper, key, hint, &ignored) == UINT32_MAX;
+}
+
 void hints_dropped(struct run *run, uint32_t keeper, uint32_t owner, uint32_t key, const struct siblings *hint) {
   uint32_t missing = 0;
   run->checks.looked[CHECK_hints] += 1;
-  if (!run->oracle.disk_destroyed[owner] && !owner_has(run, owner, key, hint, &missing)) {
+  if (!run->oracle.disk_destroyed[owner] && !hints_node_has(run, owner, key, hint, &missing) &&
+      !handed_over(run, keeper, owner, key, hint)) {
     check_fail(run, CHECK_hints, key,
                "node %" PRIu32 " deletes its hint %s of %s, and node %" PRIu32 " has not got %" PRIu32 " durably",
                keeper + 1, siblings_text(hint), run->oracle.keys[key].text, owner + 1, missing);
@@ -120,6 +139,9 @@ void hints_dropped(struct run *run, uint32_t keeper, uint32_t owner, uint32_t ke
 void hints_judge(struct run *run) {
   for (uint32_t i = 0; i < run->world->node_count; i++) {
     const struct node *node = &run->world->nodes[i];
+    if (!node->alive) {
+      continue;
+    }
     uint64_t counted = shard_stats(node->shard)->hints;
     size_t left = node->disk.visible[SPACE_HINTS].count;
     run->checks.looked[CHECK_hints] += 1;

@@ -14,11 +14,10 @@
   X(BUSY, "BUSY", "the node has too much work in hand; try again shortly")                                 \
   X(NOSPACE, "NOSPACE", "the disk is full; writes are refused until there is space, reads are served")     \
   X(TOOBIG, "TOOBIG", "the key or value is larger than the limit")                                         \
-  X(SIBLINGS, "SIBLINGS", "the key has too many siblings; DYNAMO.GET it and put one value with its context") \
+  X(SIBLINGS, "SIBLINGS", "the key is at its bucket's sibling_max: DYNAMO.GET it, and put one value with its context") \
   X(BADCONTEXT, "BADCONTEXT", "the context is damaged, forged or of another key; DYNAMO.GET the key again") \
   X(BADARG, "ERR", "an argument is out of range")                                                          \
-  X(FORMING, "FORMING", "the cluster is taking in a node; try again shortly")                              \
-  X(NOTMEMBER, "NOTMEMBER", "this node is not yet a member of a cluster; see its log")                     \
+  X(NOTMEMBER, "NOTMEMBER", "this node is not a member of a cluster; gramme status says why")                       \
   X(REFUSED, "REFUSED", "the change of membership was refused")                                            \
   X(FULL, "FULL", "the table is full")                                                                     \
   X(IO, "IOERR", "the storage engine failed; see the node's log")                                          \
@@ -26,7 +25,8 @@
   X(FORMAT, "FORMAT", "the data was written by a newer version")                                           \
   X(NOMEM, "NOMEM", "the value memory is exhausted; try again shortly or raise value-memory")              \
   X(RETRY, "RETRY", "not now; internal")                                                                   \
-  X(STALE, "STALE", "the request came too late; internal")
+  X(STALE, "STALE", "the request came too late; internal")                                                 \
+  X(ABSENT, "ABSENT", "the node does not hold that object; internal")
 
 enum err {
 #define X(name, code, text) ERR_##name,

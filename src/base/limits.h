@@ -21,11 +21,14 @@
 /* -- ring (paper §6.2) -------------------------------------------------- */
 #define PARTITIONS_MAX 16384u
 #define PARTITIONS_DEFAULT 1024u
-#define SLOTS 16384u       /* Redis Cluster hash slots */
-#define MEMBERS_MAX 256u   /* nodes in the ring at one time */
-#define HISTORY_MAX 4096u  /* membership records; an add past it is refused */
-#define REPLICAS_MAX 7u    /* N of a bucket */
-#define PREFERENCE_MAX 32u /* replicas and stand-ins of one partition that are considered */
+#define SLOTS 16384u            /* Redis Cluster hash slots */
+#define MEMBERS_MAX 256u        /* nodes in the ring at one time */
+#define HISTORY_MAX 4096u       /* membership records that are not folded away; an add past it is refused */
+#define HISTORY_FOLD_AT 512u    /* records; when so many are agreed upon, they are folded away */
+#define HISTORY_TRAIL_MAX 1024u /* prefixes, the last that were folded away, whose digests are kept */
+#define HISTORY_GONE_MAX 1024u  /* former members that are remembered; the one longest gone is forgotten for one more */
+#define REPLICAS_MAX 7u         /* N of a bucket */
+#define PREFERENCE_MAX 32u      /* replicas and stand-ins of one partition that are considered */
 #define WEIGHT_MAX 1000u
 #define NAME_MAX_BYTES 32u /* node name, zone, cluster name */
 #define HOST_MAX_BYTES 64u
@@ -47,15 +50,20 @@
 #define HANDOFF_WINDOW_BYTES (1u << 20)
 
 /* -- membership (paper §4.8) ---------------------------------------------- */
-#define PEERS_MAX (3u * MEMBERS_MAX) /* nodes that the detector knows: members, strangers, former members */
+#define PEERS_MAX (4u * MEMBERS_MAX) /* nodes that the detector knows: members of three rings, strangers */
 #define STRANGERS_MAX MEMBERS_MAX    /* connected nodes that are not members; one more is not listened to */
-#define JOIN_ISSUE_NS 1500000000u    /* a seed issues an ADD within this time of asking, or gives it up */
-#define JOIN_EFFECT_NS 3000000000u   /* and the ADD must be durable within this, or it is withdrawn */
-#define JOIN_PROMISE_NS 5000000000u  /* how long who was asked takes no write: time for the news to arrive */
 #define JOIN_RETRY_NS 1000000000u    /* between a joiner's attempts */
 #define JOIN_REFUSED_NS 5000000000u  /* the same after a refusal */
 #define REASON_MAX_BYTES 400u        /* why a join was refused, in words; longer is cut */
 #define PERSIST_RETRY_NS 1000000000u /* between attempts to store membership after a failure */
+
+/* -- moving partitions (paper §4.9) --------------------------------------- */
+#define CHANGES_PER_COMMIT_MAX 64u /* staged together; one more: refused */
+#define JOINERS_MAX 64u /* nodes that wait to be added; the one heard least lately is forgotten for one more */
+#define CANDIDATE_KEEP_NS UINT64_C(10000000000) /* silence after which a candidate is forgotten */
+#define MOVES_MAX 4u                            /* partitions that a node receives at one time */
+#define MOVE_BATCH_MAX 128u                     /* entries of one PULLED */
+#define MOVE_BATCH_BYTES (1u << 20)             /* about; one entry at least */
 
 /* -- wire ---------------------------------------------------------------- */
 #define FRAME_HEADER_BYTES 36u

@@ -13,6 +13,7 @@
   X(object_forgotten, acked, "a crash loses an object that had been synced")                         \
   X(unsynced, acked, "a commit is acknowledged as durable without having been synced")                 \
   X(early_ack, quorum, "a write is acknowledged as durable before it is on disk")                      \
+  X(w_across, quorum, "a put counts its answers over both live layouts together, not in each")         \
   X(messages_counted, quorum, "a quorum counts messages rather than nodes")                            \
   X(room_made, refused, "a put that is refused for too many siblings makes room all the same")         \
   X(second_answer, once, "a put that has been answered is answered again by the next acknowledgement") \
@@ -24,8 +25,15 @@
   X(no_repair, converge, "reads do not repair")                                                        \
   X(early_drop, hints, "a hint is deleted when its owner has answered, whatever it said")              \
   X(hint_leak, hints, "the hints of an owner that was away are not delivered once it is back")         \
+  X(move_unchecked, move, "what was copied from one node counts as held, unchecked")                   \
+  X(move_early, move, "a node says that it holds what it was given before it does")                    \
+  X(stray_early, move, "a stray is deleted when the first of its replicas holds it")                   \
   X(arrival_order, ring, "the ring depends on who folds the history")                                  \
   X(blob_leak, bounds, "a request does not give its object back")                                      \
+  X(marks_skip, move, "a node says that it holds the target before all know the target")                \
+  X(reads_early, move, "a node reads by the target before all hold it")                                \
+  X(fence_open, move, "nodes listen to one that was removed and does not know it")                     \
+  X(fold_early, ring, "a node folds away records that others may not know yet")                        \
   X(never_up, live, "a peer that was taken for down stays down until it connects again")               \
   X(no_timer, once, "a get has no timer")                                                              \
   X(assertion, assert, "an assertion that does not always hold")

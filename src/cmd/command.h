@@ -22,6 +22,10 @@ int cmd_del(int argc, char **argv);
 int cmd_explain(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 int cmd_ring(int argc, char **argv);
+int cmd_plan(int argc, char **argv);
+int cmd_commit(int argc, char **argv);
+int cmd_abort(int argc, char **argv);
+int cmd_ring_simulate(int argc, char **argv); /* argv from its own name on */
 int cmd_help(int argc, char **argv);
 
 struct cmd {
@@ -40,6 +44,10 @@ struct target {
 };
 #define TARGET_NONE ((struct target){{"127.0.0.1", 7600, NULL, 0, 0}, false})
 extern const struct argp target_argp; /* its input: struct target * */
+
+/* " -h HOST -p PORT", as far as they are not the defaults: for commands that are shown. Returns `text`. */
+#define TARGET_FLAGS 320u
+const char *target_flags(const struct target *target, char text[TARGET_FLAGS]);
 
 /* Parses argv with `argp` (whose input is `input`); usage errors end the process with 2. */
 void cmd_parse(const struct argp *argp, int argc, char **argv, void *input);
@@ -61,6 +69,9 @@ const char *field_text(const json_t *object, const char *name);
 uint64_t field_number(const json_t *object, const char *name);
 bool field_true(const json_t *object, const char *name);
 const json_t *field_object(const json_t *object, const char *name); /* object or array, or NULL */
+
+/* Members by name: a node tells them by id, which means nothing to people. The caller's. */
+json_t *cmd_sorted(const json_t *nodes);
 
 /* A key's preference list, from EXPLAIN: a line a node. */
 void cmd_print_preference(const json_t *preference);

@@ -20,9 +20,10 @@
 #define STOP_LIMIT_MS 10000u
 #define POLL_MS 100u
 #define TAIL_BYTES 4096u
+#define WAITING "waits to be added" /* so the reason of a node says it that waits for gramme plan add */
 #define TAIL_LINES 10u
 
-enum { OPTION_NODES = 1000, OPTION_PORT, OPTION_DIR, OPTION_MEMORY };
+enum { OPTION_NODES = 1000, OPTION_PORT, OPTION_DIR, OPTION_MEMORY, OPTION_ADD };
 
 struct dev {
   struct devdir devdir;
@@ -39,6 +40,9 @@ static const struct argp_option options[] = {
      .doc = "of the first node; the others follow (7600); peers use port + 10000"},
     {.name = "dir", .key = OPTION_DIR, .arg = "DIR", .doc = "configuration, logs and data (./gramme-dev)"},
     {.name = "memory", .key = OPTION_MEMORY, .doc = "keep data in memory only"},
+    {.name = "add",
+     .key = OPTION_ADD,
+     .doc = "make one node more in DIR and run it here, beside a cluster that runs: it waits for gramme plan add"},
     {0},
 };
 
@@ -56,6 +60,14 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
     return 0;
   case OPTION_MEMORY:
     wish->memory = true;
+    return 0;
+  case OPTION_ADD:
+    wish->add = true;
+    return 0;
+  case ARGP_KEY_END:
+    if (wish->add && (wish->nodes != 0 || wish->port != 0 || wish->memory)) {
+      argp_error(state, "--add goes with --dir alone: the rest is as in the cluster that is there");
+    }
     return 0;
   case ARGP_KEY_ARG:
     argp_error(state, "dev takes no arguments");
@@ -258,8 +270,11 @@ static void tell_adopted(const struct dev *dev) {
 
 /* -- starting ------------------------------------------------------------------------------- */
 
-/* Is this node a member of a whole cluster, by its own word? Else `why`. */
-static bool node_is_ready(const struct dev *dev, const struct dev_node *node, char *why) {
+enum readiness { NODE_NOT_YET, NODE_READY, NODE_OUTSIDE };
+
+/* Is this node a member of a whole cluster, by its own word; or one that waits to be added, or has been removed? Else
+ * `why`. */
+static enum readiness node_readiness(const struct dev *dev, const struct dev_node *node, char *why) {
   const struct bytes question[] = {BYTES_LITERAL("DYNAMO.CLUSTER"), BYTES_LITERAL("STATUS")};
   struct remote_target target = {"127.0.0.1", (uint16_t)node->options.port, node->options.requirepass, 500, 2000};
   struct remote *remote = remote_open(&target, why);
@@ -277,18 +292,23 @@ static bool node_is_ready(const struct dev *dev, const struct dev_node *node, ch
   json_array_foreach(members, index, member) {
     up += field_true(member, "up");
   }
-  bool ready = field_true(self, "member") && up == dev->devdir.count && json_array_size(members) == up;
   const char *refusal = field_text(self, "join_refusal");
+  bool ready = field_true(self, "member") && up == json_array_size(members) &&
+               (!dev->devdir.is_new || (up == dev->devdir.count && field_object(document, "change") == NULL));
+  bool outside = !dev->devdir.is_new && !field_true(self, "member") &&
+                 (field_true(self, "removed") || strstr(refusal, WAITING) != NULL);
   if (document == NULL) {
     snprintf(why, REMOTE_WHY, "%s", answer->kind == REMOTE_ERROR ? answer->text : "it gives no status");
   } else if (refusal[0] != '\0') {
     snprintf(why, REMOTE_WHY, "%s", refusal);
+  } else if (field_true(self, "removed")) {
+    snprintf(why, REMOTE_WHY, "it was removed from the cluster");
   } else {
     snprintf(why, REMOTE_WHY, "it sees %" PRIu32 " of %" PRIu32 " nodes up", up, dev->devdir.count);
   }
   json_decref(document);
   remote_answer_free(answer);
-  return ready;
+  return ready ? NODE_READY : outside ? NODE_OUTSIDE : NODE_NOT_YET;
 }
 
 enum start { START_READY, START_FAILED, START_INTERRUPTED };
@@ -339,7 +359,11 @@ static enum start wait_ready(struct dev *dev) {
     if (tell_early_end(dev)) {
       return START_FAILED;
     }
-    if (node_is_ready(dev, &dev->devdir.nodes[next], why)) {
+    enum readiness readiness = node_readiness(dev, &dev->devdir.nodes[next], why);
+    if (readiness != NODE_NOT_YET) {
+      if (readiness == NODE_OUTSIDE) {
+        printf("node-%" PRIu32 " runs, but is no member: %s\n", next + 1, why);
+      }
       next += 1;
       continue;
     }
@@ -420,8 +444,15 @@ static void print_screen(const struct dev *dev) {
     snprintf(line, sizeof line, "%s server --config %s", program(), last->config);
     print_command(line, "");
   }
-  printf("\n%s help siblings, %s help quorum say more. Ctrl-C stops the nodes%s.\n", program(), program(),
-         memory ? "" : "; the next start finds the data again");
+  if (!memory) {
+    puts("\nAdd a node, while all goes on:\n");
+    bool elsewhere = strcmp(devdir->directory, "gramme-dev") != 0;
+    snprintf(line, sizeof line, "%s dev --add%s%s", program(), elsewhere ? " --dir " : "",
+             elsewhere ? devdir->directory : "");
+    print_command(line, "it says what to type next");
+  }
+  printf("\n%s help siblings, %s help quorum, %s help growing say more. Ctrl-C stops the nodes%s.\n", program(),
+         program(), program(), memory ? "" : "; the next start finds the data again");
   fflush(stdout);
 }
 
@@ -485,6 +516,38 @@ static int run(struct dev *dev) {
   return good ? EXIT_DONE : EXIT_FAILED;
 }
 
+/* One node more, in the foreground, as `gramme server` would run it. */
+static int add_node(struct dev *dev, const struct dev_wish *wish) {
+  char why[DEVDIR_WHY];
+  struct devdir *devdir = &dev->devdir;
+  if (!devdir_open(devdir, wish, why) || !devdir_add(devdir, why)) {
+    return terminal_fail("%s", why);
+  }
+  const struct dev_node *node = &devdir->nodes[devdir->count - 1];
+  uint64_t first_port = devdir->nodes[0].options.port;
+  char port[16] = "";
+  char line[2 * PATH_MAX];
+  if (first_port != DEV_PORT_DEFAULT) {
+    snprintf(port, sizeof port, " -p %" PRIu64, first_port);
+  }
+  printf("%s runs here, on 127.0.0.1:%" PRIu64 ", and waits to be added. In another terminal:\n\n", node->options.name,
+         node->options.port);
+  snprintf(line, sizeof line, "%s plan add 127.0.0.1:%" PRIu64 "%s", program(), node->options.port, port);
+  print_command(line, "what would move");
+  snprintf(line, sizeof line, "%s commit%s", program(), port);
+  print_command(line, "do it");
+  snprintf(line, sizeof line, "%s status --watch%s", program(), port);
+  print_command(line, "how far it is");
+  printf("\nCtrl-C stops it. Start it again with: %s server --config %s\n\n", program(), node->config);
+  fflush(stdout);
+  char name[] = "gramme server";
+  char flag[] = "--config";
+  char config[PATH_MAX];
+  snprintf(config, sizeof config, "%s", node->config);
+  char *arguments[] = {name, flag, config, NULL};
+  return cmd_server(3, arguments);
+}
+
 int cmd_dev(int argc, char **argv) {
   struct dev_wish wish = {.directory = "gramme-dev"};
   char why[DEVDIR_WHY];
@@ -494,7 +557,9 @@ int cmd_dev(int argc, char **argv) {
     return terminal_fail("out of memory");
   }
   int code = EXIT_FAILED;
-  if (!devdir_open(&dev->devdir, &wish, why) || !devdir_check_free(&dev->devdir, why)) {
+  if (wish.add) {
+    code = add_node(dev, &wish);
+  } else if (!devdir_open(&dev->devdir, &wish, why) || !devdir_check_free(&dev->devdir, why)) {
     terminal_fail("%s", why);
   } else {
     code = run(dev);

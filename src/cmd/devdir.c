@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/limits.h"
 #include "cmd/pidfile.h"
 
 #define PEER_PORT_STEP 10000u
@@ -30,8 +31,8 @@ __attribute__((format(printf, 2, 3))) static bool refuse(char *why, const char *
 static bool name_paths(struct dev_node *node, const char *directory, uint32_t number) {
   int size = snprintf(node->directory, sizeof node->directory, "%s/node-%" PRIu32, directory, number);
   return size < PATH_MAX - 32 &&
-         snprintf(node->config, sizeof node->config, "%s/gramme.conf", node->directory) < PATH_MAX &&
-         snprintf(node->log, sizeof node->log, "%s/log", node->directory) < PATH_MAX;
+         snprintf(node->config, sizeof node->config, "%s/node-%" PRIu32 "/gramme.conf", directory, number) < PATH_MAX &&
+         snprintf(node->log, sizeof node->log, "%s/node-%" PRIu32 "/log", directory, number) < PATH_MAX;
 }
 
 /* -- making it ------------------------------------------------------------------- */
@@ -52,8 +53,8 @@ struct making {
   uint32_t count;
   uint32_t port;
   bool memory;
-  char name[2 * NAME_BYTES + 1];
-  char secret[2 * SECRET_BYTES + 1];
+  char cluster_name[NAME_MAX_BYTES + 1];
+  char secret[OPTION_TEXT_MAX];
 };
 
 static void write_config(FILE *file, const struct making *making, uint32_t index, const char *directory) {
@@ -61,9 +62,9 @@ static void write_config(FILE *file, const struct making *making, uint32_t index
           "# Node %" PRIu32 " of %" PRIu32 " of a cluster made by `gramme dev`; change what you like.\n"
           "# Every option: gramme server --print-config\n\n"
           "[node]\nname = node-%" PRIu32 "\ndir = %s\nengine = %s\nlisten = 127.0.0.1\nport = %" PRIu32
-          "\npeer-port = %" PRIu32 "\n\n[cluster]\ncluster-name = dev-%s\nsecret = %s\n",
+          "\npeer-port = %" PRIu32 "\n\n[cluster]\ncluster-name = %s\nsecret = %s\n",
           index + 1, making->count, index + 1, directory, making->memory ? "memory" : "rocksdb", making->port + index,
-          making->port + index + PEER_PORT_STEP, making->name, making->secret);
+          making->port + index + PEER_PORT_STEP, making->cluster_name, making->secret);
   if (index == 0) {
     fputs("# no seeds: this node founds the cluster\n", file);
     return;
@@ -114,9 +115,11 @@ static bool make_all(struct devdir *dev, const struct dev_wish *wish, char *why)
                   "--port of at most %" PRIu32,
                   making.count, last, UINT16_MAX - PEER_PORT_STEP - making.count + 1);
   }
-  if (!random_hex(making.name, NAME_BYTES) || !random_hex(making.secret, SECRET_BYTES)) {
+  char name[2 * NAME_BYTES + 1];
+  if (!random_hex(name, NAME_BYTES) || !random_hex(making.secret, SECRET_BYTES)) {
     return refuse(why, "no random numbers from the system: %s", strerror(errno));
   }
+  snprintf(making.cluster_name, sizeof making.cluster_name, "dev-%s", name);
   for (uint32_t i = making.count; i-- > 0;) {
     if (!name_paths(&dev->nodes[i], dev->directory, i + 1)) {
       return refuse(why, "the name of the directory is too long");
@@ -189,6 +192,9 @@ bool devdir_open(struct devdir *dev, const struct dev_wish *wish, char *why) {
   dev->directory = wish->directory;
   dev->count = 0;
   uint32_t found = count_nodes(dev->directory);
+  if (found == 0 && wish->add) {
+    return refuse(why, "there is no cluster in %.200s to add a node to: make one with gramme dev", dev->directory);
+  }
   if (found == 0 && !make_all(dev, wish, why)) {
     return false;
   }
@@ -230,25 +236,66 @@ uint16_t dev_node_peer_port(const struct dev_node *node) {
   return (uint16_t)(options->peer_port != 0 ? options->peer_port : options->port + PEER_PORT_STEP);
 }
 
-bool devdir_check_free(const struct devdir *dev, char *why) {
-  for (uint32_t i = 0; i < dev->count; i++) {
-    const struct dev_node *node = &dev->nodes[i];
-    pid_t owner = pidfile_owner(node->directory);
-    if (owner != 0) {
-      return refuse(why, "%.300s is running already (process %d): stop it first, or give another --dir and --port",
-                    node->directory, (int)owner);
-    }
-  }
-  for (uint32_t i = 0; i < dev->count; i++) {
-    uint16_t ports[] = {(uint16_t)dev->nodes[i].options.port, dev_node_peer_port(&dev->nodes[i])};
-    for (size_t p = 0; p < 2; p++) {
-      if (!port_is_free(ports[p])) {
-        return refuse(why,
-                      "port %u, for node-%" PRIu32
-                      "%s, is in use by another program: stop that, or give another --dir and --port",
-                      ports[p], i + 1, p == 1 ? "'s peers" : "");
-      }
+static bool check_owner(const struct dev_node *node, char *why) {
+  pid_t owner = pidfile_owner(node->directory);
+  return owner == 0 ||
+         refuse(why, "%.300s is running already (process %d): stop it first, or give another --dir and --port",
+                node->directory, (int)owner);
+}
+
+static bool check_ports(const struct dev_node *node, uint32_t index, char *why) {
+  uint16_t ports[] = {(uint16_t)node->options.port, dev_node_peer_port(node)};
+  for (size_t p = 0; p < 2; p++) {
+    if (!port_is_free(ports[p])) {
+      return refuse(why,
+                    "port %u, for node-%" PRIu32
+                    "%s, is in use by another program: stop that, or give another --dir and --port",
+                    ports[p], index + 1, p == 1 ? "'s peers" : "");
     }
   }
   return true;
+}
+
+bool devdir_check_free(const struct devdir *dev, char *why) {
+  for (uint32_t i = 0; i < dev->count; i++) {
+    if (!check_owner(&dev->nodes[i], why)) {
+      return false;
+    }
+  }
+  for (uint32_t i = 0; i < dev->count; i++) {
+    if (!check_ports(&dev->nodes[i], i, why)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+/* -- one more --------------------------------------------------------------------------- */
+
+bool devdir_add(struct devdir *dev, char *why) {
+  ASSERT(dev->count > 0);
+  const struct options *first = &dev->nodes[0].options;
+  uint32_t index = dev->count;
+  struct making making = {
+      .count = index + 1, .port = (uint32_t)first->port, .memory = strcmp(first->engine, "memory") == 0};
+  if (index == DEV_NODES_MAX) {
+    return refuse(why, "%.200s holds %u nodes, as many as it may", dev->directory, DEV_NODES_MAX);
+  }
+  if (making.port + index + PEER_PORT_STEP > UINT16_MAX) {
+    return refuse(why, "one node more would listen to its peers on port %" PRIu32 ", beyond 65535: there is no room",
+                  making.port + index + PEER_PORT_STEP);
+  }
+  uint16_t ports[] = {(uint16_t)(making.port + index), (uint16_t)(making.port + index + PEER_PORT_STEP)};
+  for (size_t p = 0; p < 2; p++) {
+    if (!port_is_free(ports[p])) {
+      return refuse(why, "port %u, for node-%" PRIu32 "%s, is in use by another program: stop that first", ports[p],
+                    index + 1, p == 1 ? "'s peers" : "");
+    }
+  }
+  snprintf(making.cluster_name, sizeof making.cluster_name, "%s", first->cluster_name);
+  snprintf(making.secret, sizeof making.secret, "%s", first->secret);
+  if (!name_paths(&dev->nodes[index], dev->directory, index + 1)) {
+    return refuse(why, "the name of the directory is too long");
+  }
+  return make_node(&dev->nodes[index], &making, index, why) && load_node(dev, index, why);
 }

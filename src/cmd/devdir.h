@@ -25,6 +25,7 @@ struct dev_wish { /* what the command line asks for; 0 and false: nothing said *
   uint32_t nodes;
   uint32_t port;
   bool memory;
+  bool add; /* one node more, beside those that run */
 };
 
 struct dev_node {
@@ -45,6 +46,9 @@ struct devdir {
  * with the remedy otherwise. devdir_close either way. */
 bool devdir_open(struct devdir *dev, const struct dev_wish *wish, char *why);
 void devdir_close(struct devdir *dev);
+/* Writes the configuration of one node more into a directory that devdir_open has opened: dev->nodes[dev->count - 1]
+ * is it. Its ports have to be free; its seeds are the others. */
+bool devdir_add(struct devdir *dev, char *why);
 /* Is each node's directory served by nobody, and are its ports free? */
 bool devdir_check_free(const struct devdir *dev, char *why);
 uint16_t dev_node_peer_port(const struct dev_node *node);

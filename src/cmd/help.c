@@ -48,6 +48,28 @@ static const char quorum_text[] =
     "  gramme put cart:42 milk --w 3                         for one request\n"
     "  redis-cli -p 7600 DYNAMO.BUCKET default SET n 1 r 1 w 1   for a cluster of one node\n";
 
+static const char growing_text[] =
+    "A node is added, removed, replaced or given another weight in two steps: plan shows what would move, commit does "
+    "it.\n"
+    "Reads and writes go on meanwhile; no write is refused because of it.\n"
+    "\n"
+    "  gramme server --config new.conf               start the new node, with seeds = a member's host:peer-port; it "
+    "waits\n"
+    "  gramme status                                 lists it, as waiting to be added\n"
+    "  gramme plan add 10.0.0.4:7600 --zone b        what would move, and how long it takes\n"
+    "  gramme plan remove node-2                     one more change in the same plan\n"
+    "  gramme commit PLAN-ID                         issues just what was shown, or refuses when the ring has changed\n"
+    "  gramme status --watch                         how far it is\n"
+    "\n"
+    "  gramme plan replace node-3 10.0.0.5:7600      a node that is gone for good: another takes its place\n"
+    "  gramme plan reweigh node-1 200                twice the share of a node of weight 100\n"
+    "\n"
+    "A node that is removed hands over what it holds; its log says when it may be stopped. One that is down is not "
+    "waited "
+    "for:\n"
+    "what only it had is lost with it. A removed node comes back only with an empty data directory, as a new one.\n"
+    "To try it: `gramme dev`, and in another terminal `gramme dev --add`.\n";
+
 static const char exit_text[] =
     "  0  done\n"
     "  1  refused or failed: one line on standard error, 'gramme: ...', says what and what to do\n"
@@ -59,6 +81,7 @@ static const char exit_text[] =
 static const struct topic topics[] = {
     {"siblings", "concurrent writes, contexts, merging", siblings_text},
     {"quorum", "N, R, W, stand-ins and hints, buckets", quorum_text},
+    {"growing", "adding, removing, replacing nodes", growing_text},
     {"exit", "exit codes and environment", exit_text},
     {"options", "every option of a node", NULL},
 };

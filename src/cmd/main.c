@@ -14,6 +14,9 @@ static const struct cmd commands[] = {
     {"server", cmd_server, "one node"},
     {"status", cmd_status, "who is a member, who answers, what waits for whom"},
     {"ring", cmd_ring, "who owns what"},
+    {"plan", cmd_plan, "stage a change of who is in the cluster, and see what it moves"},
+    {"commit", cmd_commit, "issue what is staged"},
+    {"abort", cmd_abort, "drop what is staged"},
     {"get", cmd_get, "the value of a key"},
     {"put", cmd_put, "store a value"},
     {"del", cmd_del, "delete a key"},
@@ -59,7 +62,7 @@ int main(int argc, char **argv) {
     puts("gramme " GRAMME_VERSION);
     return EXIT_DONE;
   }
-  bool asks_help = strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-?") == 0;
+  bool asks_help = strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-?") == 0 || strcmp(argv[1], "-h") == 0;
   const struct cmd *command = cmd_find(asks_help ? "help" : argv[1]);
   if (command == NULL) {
     return refuse_command(argv[1]);

@@ -47,7 +47,9 @@ static const struct argp argp = {
     .options = options,
     .parser = parse,
     .children = children,
-    .doc = "Shows which node owns how much of the ring (paper 4.2, 6.2: equal partitions, shared out by weight).",
+    .doc = "Shows which node owns how much of the ring (paper 4.2, 6.2: equal partitions, shared out by weight)."
+           "\v`gramme ring simulate` computes how a ring fares as it grows or shrinks, without a cluster: see `gramme "
+           "ring simulate --help`.",
 };
 
 static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
@@ -148,6 +150,11 @@ static int print_key(struct remote *remote, const struct ring_options *ring) {
 }
 
 int cmd_ring(int argc, char **argv) {
+  if (argc > 1 && strcmp(argv[1], "simulate") == 0) {
+    static char name[] = "gramme ring simulate";
+    argv[1] = name;
+    return cmd_ring_simulate(argc - 1, argv + 1);
+  }
   const struct bytes question[] = {BYTES_LITERAL("DYNAMO.CLUSTER"), BYTES_LITERAL("RING")};
   struct ring_options ring = {.target = TARGET_NONE};
   cmd_parse(&argp, argc, argv, &ring);

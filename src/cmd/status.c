@@ -13,7 +13,9 @@ struct status_options {
 };
 
 static const struct argp_option options[] = {
-    {.name = "watch", .key = 'w', .doc = "show it again each second, until Ctrl-C"},
+    {.name = "watch",
+     .key = 'w',
+     .doc = "show it again each second, until Ctrl-C; where output is no terminal, a line each second"},
     {0},
 };
 
@@ -41,7 +43,8 @@ static const struct argp argp = {
     .parser = parse,
     .children = children,
     .doc = "Shows a cluster as one of its nodes sees it: who is a member, who answers, what is kept for whom.\v"
-           "`hints` are writes that a node keeps for another that did not answer; they drain to 0 when it is back.",
+           "`hints` are writes that a node keeps for another that did not answer; they drain to 0 when it is back. "
+           "While nodes come and go it tells how far their partitions have moved, and who is waited for.",
 };
 
 static void print_cluster(const json_t *document) {
@@ -57,6 +60,18 @@ static void print_cluster(const json_t *document) {
          field_text(cluster, "history_digest"), forming ? "   being formed: no data yet, nodes may join" : "");
 }
 
+static void print_removed(const json_t *node) {
+  char figure[FIGURE_MAX];
+  uint64_t left = field_number(node, "strays") + field_number(node, "hints");
+  if (!field_true(node, "handed_over")) {
+    printf("         %swas removed from the cluster; %s object%s to hand over%s\n", terminal_on(STYLE_YELLOW),
+           figure_count(figure, left), left == 1 ? "" : "s", terminal_off());
+  } else {
+    printf("         %swas removed from the cluster, and has handed over all it had: it may be stopped%s\n",
+           terminal_on(STYLE_YELLOW), terminal_off());
+  }
+}
+
 static void print_node(const json_t *document) {
   const json_t *node = field_object(document, "node");
   char uptime[FIGURE_MAX];
@@ -70,7 +85,9 @@ static void print_node(const json_t *document) {
          field_text(node, "engine"), field_text(node, "dir"));
   printf("         %s keys, %s, %" PRIu64 " client%s\n", keys, bytes, field_number(node, "clients"),
          field_number(node, "clients") == 1 ? "" : "s");
-  if (!field_true(node, "member")) {
+  if (field_true(node, "removed")) {
+    print_removed(node);
+  } else if (!field_true(node, "member")) {
     const char *refusal = field_text(node, "join_refusal");
     printf("         %snot yet a member: %s%s\n", terminal_on(STYLE_YELLOW),
            refusal[0] != '\0' ? refusal : "it is asking its seeds to take it in", terminal_off());
@@ -90,6 +107,17 @@ static void add_age(struct grid *grid, const json_t *member, const char *field, 
   }
 }
 
+/* In capitals what wants somebody's attention. */
+static const char *state_word(const json_t *member) {
+  const char *state = field_text(member, "state");
+  if (!field_true(member, "up")) {
+    return "DOWN";
+  }
+  return field_true(member, "nospace")                                    ? "full"
+         : strcmp(state, "joining") == 0 || strcmp(state, "leaving") == 0 ? state
+                                                                          : "up";
+}
+
 static void add_member(struct grid *grid, const json_t *member) {
   char figure[FIGURE_MAX];
   bool up = field_true(member, "up");
@@ -98,7 +126,7 @@ static void add_member(struct grid *grid, const json_t *member) {
   uint64_t hints = field_number(member, "hints");
   grid_add(grid, STYLE_PLAIN, "%s%s", self ? "* " : "  ", field_text(member, "name"));
   grid_add(grid, STYLE_PLAIN, "%s", field_text(member, "address"));
-  grid_add(grid, up ? STYLE_GREEN : STYLE_RED, "%s", up ? (field_true(member, "nospace") ? "full" : "up") : "DOWN");
+  grid_add(grid, up ? STYLE_GREEN : STYLE_RED, "%s", state_word(member));
   grid_add(grid, STYLE_PLAIN, "%s", zone[0] != '\0' ? zone : "-");
   grid_add(grid, STYLE_PLAIN, "%" PRIu64, field_number(member, "weight"));
   grid_add(grid, STYLE_PLAIN, "%" PRIu64, field_number(member, "partitions"));
@@ -108,36 +136,25 @@ static void add_member(struct grid *grid, const json_t *member) {
   add_age(grid, member, "last_heard_ms", !self && json_is_integer(json_object_get(member, "last_heard_ms")));
 }
 
-static int compare_names(const void *a, const void *b) {
-  const json_t *const *first = a;
-  const json_t *const *second = b;
-  return strverscmp(field_text(*first, "name"), field_text(*second, "name"));
-}
-
 static void print_members(const json_t *document) {
   static const char *const headings[] = {"  member",   "address", "state", "zone",        "weight",
                                          "partitions", "keys",    "hints", "oldest hint", "last heard"};
   struct grid grid;
   size_t index;
   const json_t *member;
+  if (json_array_size(field_object(document, "members")) == 0) {
+    return;
+  }
   grid_init(&grid, 10, 0x3f0);
   for (size_t i = 0; i < sizeof headings / sizeof headings[0]; i++) {
     grid_add(&grid, STYLE_DIM, "%s", headings[i]);
   }
   const json_t *members = field_object(document, "members");
-  const json_t **sorted = calloc(json_array_size(members) + 1, sizeof(const json_t *));
-  json_array_foreach(members, index, member) {
-    if (sorted != NULL) {
-      sorted[index] = member;
-    }
+  json_t *sorted = cmd_sorted(members);
+  json_array_foreach(sorted, index, member) {
+    add_member(&grid, member);
   }
-  if (sorted != NULL) { /* the node tells them by id, which means nothing to people */
-    qsort(sorted, json_array_size(members), sizeof(const json_t *), compare_names);
-  }
-  for (index = 0; sorted != NULL && index < json_array_size(members); index++) {
-    add_member(&grid, sorted[index]);
-  }
-  free(sorted);
+  json_decref(sorted);
   putchar('\n');
   grid_print(&grid, "");
   grid_deinit(&grid);
@@ -157,6 +174,149 @@ static void print_hints(const json_t *document) {
          figure_duration(age, field_number(totals, "oldest_hint_age_ms")), terminal_off());
 }
 
+/* -- the change that is under way -------------------------------------------------------- */
+
+/* What the phase means for somebody who waits for it. */
+static const char *phase_text(const json_t *change) {
+  const char *phase = field_text(change, "phase");
+  bool holds_all = field_number(change, "partitions_held") >= field_number(change, "partitions_wanted");
+  if (strcmp(phase, "knows") == 0) {
+    return holds_all ? "agreeing on the change" : "copying";
+  }
+  if (strcmp(phase, "holds") == 0) {
+    return holds_all ? "copied; agreeing to read from the new owners" : "copying";
+  }
+  if (strcmp(phase, "releases") == 0) {
+    return "another change follows: settling which of them goes on";
+  }
+  if (strcmp(phase, "reads") == 0) {
+    return "the new owners are read; the old ones are being let go";
+  }
+  if (field_true(change, "another_waits")) {
+    return "another change waits";
+  }
+  return field_number(change, "strays") > 0 ? "cleaning up: former owners hand over what is left" : "settling";
+}
+
+static uint64_t permille(const json_t *change) {
+  uint64_t wanted = field_number(change, "partitions_wanted");
+  uint64_t held = field_number(change, "partitions_held");
+  held = held < wanted ? held : wanted;
+  return wanted == 0 ? 1000 : held * 1000 / wanted;
+}
+
+static void print_names(const json_t *names) {
+  size_t index;
+  const json_t *name;
+  json_array_foreach(names, index, name) {
+    printf("%s%s", index == 0 ? "" : ", ", json_string_value(name));
+  }
+}
+
+#define BAR_WIDTH 30u
+
+static void print_bar(uint64_t part) {
+  uint64_t full = part * BAR_WIDTH / 1000;
+  printf("%s", terminal_on(STYLE_GREEN));
+  for (uint64_t i = 0; i < BAR_WIDTH; i++) {
+    fputs(i < full ? (terminal_has_utf8() ? "\u2588" : "#") : (terminal_has_utf8() ? "\u2591" : "."), stdout);
+  }
+  printf("%s ", terminal_off());
+}
+
+/* "45.0 %, 230 of 512 partitions, 120,000 keys, 1.2 GB, 11.0 MB/s, about 2m 5s left" */
+static void print_progress(const json_t *change) {
+  char figure[FIGURE_MAX];
+  uint64_t part = permille(change);
+  uint64_t rate = field_number(change, "rate_bytes_per_second");
+  const json_t *eta = json_object_get(change, "eta_seconds");
+  if (field_number(change, "partitions_wanted") == 0) {
+    return;
+  }
+  printf("%" PRIu64 ".%" PRIu64 " %%, %" PRIu64 " of %" PRIu64 " partitions", part / 10, part % 10,
+         field_number(change, "partitions_held"), field_number(change, "partitions_wanted"));
+  printf(", %s keys", figure_count(figure, field_number(change, "keys_moved")));
+  printf(", %s", figure_bytes(figure, field_number(change, "bytes_moved")));
+  if (part < 1000 && rate > 0) {
+    printf(", %s/s", figure_bytes(figure, rate));
+  }
+  if (part < 1000 && json_is_integer(eta)) {
+    printf(", about %s left", figure_duration(figure, field_number(change, "eta_seconds") * 1000));
+  }
+}
+
+static void print_change(const json_t *document) {
+  const json_t *change = field_object(document, "change");
+  const json_t *waiting = field_object(change, "waiting_for");
+  char figure[FIGURE_MAX];
+  if (change == NULL) {
+    return;
+  }
+  printf("\n%schange%s   %s", terminal_on(STYLE_DIM), terminal_off(), phase_text(change));
+  if (field_number(change, "seconds") > 0) {
+    printf(", for %s", figure_duration(figure, field_number(change, "seconds") * 1000));
+  }
+  if (field_number(change, "partitions_wanted") > 0) {
+    fputs("\n         ", stdout);
+    if (terminal_is_one()) {
+      print_bar(permille(change));
+    }
+    print_progress(change);
+  }
+  putchar('\n');
+  if (json_array_size(waiting) > 0) {
+    fputs("         waits for ", stdout);
+    print_names(waiting);
+    putchar('\n');
+  }
+  if (field_number(change, "strays") > 0) {
+    printf("         %s object%s on former owners, to be handed over\n",
+           figure_count(figure, field_number(change, "strays")), field_number(change, "strays") == 1 ? "" : "s");
+  }
+  if (field_true(change, "another_waits")) {
+    puts("         a further change waits for this one");
+  }
+}
+
+static void print_candidates(const json_t *document, const struct target *target) {
+  char flags[TARGET_FLAGS];
+  size_t index;
+  const json_t *candidate;
+  json_array_foreach(field_object(document, "candidates"), index, candidate) {
+    const char *zone = field_text(candidate, "zone");
+    printf("%swaits to be added: %s%s%s: gramme plan add %s%s\n", index == 0 ? "\n" : "", field_text(candidate, "name"),
+           zone[0] != '\0' ? ", zone " : "", zone, field_text(candidate, "address"), target_flags(target, flags));
+  }
+}
+
+/* For a log or a pipe: all in one. */
+static void print_line(const json_t *document) {
+  const json_t *change = field_object(document, "change");
+  const json_t *totals = field_object(document, "totals");
+  uint64_t members = field_number(field_object(document, "cluster"), "members");
+  printf("%" PRIu64 " member%s, %" PRIu64 " down, %" PRIu64 " hint%s", members, members == 1 ? "" : "s",
+         field_number(totals, "members_down"), field_number(totals, "hints"),
+         field_number(totals, "hints") == 1 ? "" : "s");
+  if (change == NULL) {
+    puts(", nothing moves");
+    return;
+  }
+  printf("; %s", phase_text(change));
+  if (field_number(change, "partitions_wanted") > 0) {
+    fputs("; ", stdout);
+    print_progress(change);
+  }
+  if (field_number(change, "strays") > 0) {
+    char figure[FIGURE_MAX];
+    printf("; %s on former owners", figure_count(figure, field_number(change, "strays")));
+  }
+  if (json_array_size(field_object(change, "waiting_for")) > 0) {
+    fputs("; waits for ", stdout);
+    print_names(field_object(change, "waiting_for"));
+  }
+  putchar('\n');
+}
+
 static int show(struct remote *remote, const struct status_options *status) {
   const struct bytes question[] = {BYTES_LITERAL("DYNAMO.CLUSTER"), BYTES_LITERAL("STATUS")};
   bool done;
@@ -164,12 +324,19 @@ static int show(struct remote *remote, const struct status_options *status) {
   if (document == NULL) {
     return done ? EXIT_DONE : EXIT_FAILED;
   }
+  if (status->watch && !terminal_is_one()) {
+    print_line(document);
+    json_decref(document);
+    return EXIT_DONE;
+  }
   if (status->watch) {
     terminal_clear();
   }
   print_cluster(document);
   print_node(document);
   print_members(document);
+  print_change(document);
+  print_candidates(document, &status->target);
   print_hints(document);
   json_decref(document);
   return EXIT_DONE;

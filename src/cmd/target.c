@@ -130,6 +130,41 @@ json_t *target_ask_json(struct remote *remote, const struct target *target, cons
   return document;
 }
 
+static int compare_names(const void *a, const void *b) {
+  const json_t *const *first = a;
+  const json_t *const *second = b;
+  return strverscmp(field_text(*first, "name"), field_text(*second, "name"));
+}
+
+json_t *cmd_sorted(const json_t *nodes) {
+  size_t count = json_array_size(nodes);
+  json_t **list = calloc(count + 1, sizeof(json_t *));
+  json_t *sorted = json_array();
+  for (size_t i = 0; list != NULL && i < count; i++) {
+    list[i] = json_array_get(nodes, i);
+  }
+  if (list != NULL) {
+    qsort(list, count, sizeof(json_t *), compare_names);
+  }
+  for (size_t i = 0; list != NULL && i < count; i++) {
+    json_array_append(sorted, list[i]);
+  }
+  free(list);
+  return sorted;
+}
+
+const char *target_flags(const struct target *target, char text[TARGET_FLAGS]) {
+  size_t used = 0;
+  text[0] = '\0';
+  if (strcmp(target->remote.host, TARGET_NONE.remote.host) != 0) {
+    used = (size_t)snprintf(text, TARGET_FLAGS, " -h %.256s", target->remote.host);
+  }
+  if (target->remote.port != TARGET_NONE.remote.port) {
+    snprintf(text + used, TARGET_FLAGS - used, " -p %u", target->remote.port);
+  }
+  return text;
+}
+
 const char *field_text(const json_t *object, const char *name) {
   const char *text = json_string_value(json_object_get(object, name));
   return text != NULL ? text : "";

@@ -12,6 +12,8 @@
 #define INDEX_BITS 16u
 
 _Static_assert(REQUESTS_MAX <= 1u << INDEX_BITS, "a request's index fits its number");
+_Static_assert(OPS_PER_STEP_MAX *(LAYOUTS_MAX *REPLICAS_MAX + 1u) < LOCAL_MESSAGES_MAX,
+               "hints on this very node, for all replicas of all puts that go on in one step, fit the local queue");
 
 size_t coord_size(void) {
   return (sizeof(struct coord) + 63u) & ~(size_t)63u;
@@ -33,6 +35,17 @@ struct coord *coord_init(void *memory, uint32_t first) {
 
 uint32_t coord_in_flight(const struct coord *coord) {
   return coord->in_flight;
+}
+
+bool coord_is_settled(const struct coord *coord, uint32_t epoch) {
+  uint32_t open = coord->open_before + (epoch > coord->epoch ? coord->open_now : 0);
+  ASSERT(open <= coord->in_flight);
+  return open == 0;
+}
+
+bool coord_is_idle(const struct coord *coord) {
+  ASSERT(coord->replied <= coord->in_flight);
+  return coord->replied == coord->in_flight;
 }
 
 uint64_t coord_deadline(const struct coord *coord) {
@@ -65,6 +78,8 @@ struct request *request_find(struct coord *coord, uint64_t number) {
 }
 
 static void replied_unlink(struct coord *coord, struct request *request) {
+  ASSERT(coord->replied > 0);
+  coord->replied -= 1;
   if (request->previous == REQUEST_NONE) {
     coord->replied_head = request->next;
   } else {
@@ -77,9 +92,34 @@ static void replied_unlink(struct coord *coord, struct request *request) {
   }
 }
 
+void request_planned(struct coord *coord, const struct step *step, struct request *request) {
+  ASSERT(request->kind == REQUEST_PUT && !request->planned);
+  ASSERT(step->epoch >= coord->epoch);
+  if (step->epoch > coord->epoch) {
+    coord->epoch = step->epoch;
+    coord->open_before += coord->open_now;
+    coord->open_now = 0;
+  }
+  coord->open_now += 1;
+  request->planned = true;
+  request->epoch = step->epoch;
+}
+
+/* It has been answered, or never will be. */
+static void request_settled(struct coord *coord, struct request *request) {
+  if (!request->planned) {
+    return;
+  }
+  uint32_t *open = request->epoch == coord->epoch ? &coord->open_now : &coord->open_before;
+  ASSERT(*open > 0);
+  *open -= 1;
+  request->planned = false;
+}
+
 void request_replied(struct coord *coord, struct request *request) {
   ASSERT(request->phase != PHASE_REPLIED);
   uint32_t index = request_index(coord, request);
+  request_settled(coord, request);
   request->phase = PHASE_REPLIED;
   request->next = REQUEST_NONE;
   request->previous = coord->replied_tail;
@@ -89,6 +129,7 @@ void request_replied(struct coord *coord, struct request *request) {
     coord->requests[coord->replied_tail].next = index;
   }
   coord->replied_tail = index;
+  coord->replied += 1;
 }
 
 void request_free(struct coord *coord, struct request *request) {
@@ -98,6 +139,7 @@ void request_free(struct coord *coord, struct request *request) {
   if (request->phase == PHASE_REPLIED) {
     replied_unlink(coord, request);
   }
+  request_settled(coord, request);
   heap_remove(&coord->timers, index);
   for (uint32_t i = 0; i < request->target_count; i++) {
     blob_put(request->targets[i].clock);
@@ -110,6 +152,7 @@ void request_free(struct coord *coord, struct request *request) {
   blob_put(PLANTED(blob_leak) ? NULL : request->object);
   blob_put(request->value);
   blob_put(request->context);
+  blob_put(request->answer_room);
   request->kind = REQUEST_FREE;
   request->generation += 1;
   request->next = coord->free;
@@ -153,8 +196,7 @@ struct request *request_new(struct coord *coord, struct step *step, enum request
   coord->free = request->next;
   coord->in_flight += 1;
   uint32_t generation = request->generation;
-  memset(request, 0, offsetof(struct request, explained));
-  request->explained_count = 0;
+  memset(request, 0, offsetof(struct request, digests));
   request->generation = generation;
   request->kind = kind;
   request->key = blob_get(key);
@@ -167,103 +209,7 @@ void request_set_timer(struct coord *coord, const struct request *request, uint6
   heap_set(&coord->timers, request_index(coord, request), time_ns);
 }
 
-/* -- targets ---------------------------------------------------------------------- */
-
-static struct target *target_add(struct request *request, uint32_t node, uint32_t owner) {
-  ASSERT(request->target_count < TARGETS_MAX);
-  struct target *target = &request->targets[request->target_count];
-  request->target_count += 1;
-  *target = (struct target){.node = node, .owner = owner};
-  return target;
-}
-
-/* A coordinator that is none of the first N healthy is a target before its turn as a stand-in comes. */
-static bool is_target(const struct request *request, uint32_t node) {
-  for (uint32_t i = 0; i < request->target_count; i++) {
-    if (request->targets[i].node == node) {
-      return true;
-    }
-  }
-  return false;
-}
-
-struct target *request_stand_in(struct step *step, struct request *request, uint32_t owner) {
-  const struct preference *preference = &request->preference;
-  while (request->next_stand_in < preference->count && request->target_count < TARGETS_MAX) {
-    uint32_t node = preference->nodes[request->next_stand_in];
-    request->next_stand_in += 1;
-    if (step_is_up(step, node) && !is_target(request, node)) {
-      return target_add(request, node, owner);
-    }
-  }
-  return NULL;
-}
-
-void request_plan(struct step *step, struct request *request, uint8_t n) {
-  struct preference *preference = &request->preference;
-  struct position position = position_read(request->key->data);
-  ASSERT(n >= 1 && n <= REPLICAS_MAX);
-  ring_preference(step->ring, position_partition(position, step->ring->partition_count), n, preference);
-  request->next_stand_in = preference->replica_count;
-  request->target_count = 0;
-  for (uint32_t i = 0; i < preference->replica_count; i++) {
-    if (step_is_up(step, preference->nodes[i])) {
-      (void)target_add(request, preference->nodes[i], 0);
-    } else {
-      (void)request_stand_in(step, request, preference->nodes[i]);
-    }
-  }
-}
-
-struct target *request_target(struct request *request, uint32_t node, uint32_t owner) {
-  for (uint32_t i = 0; i < request->target_count; i++) {
-    if (request->targets[i].node == node && request->targets[i].owner == owner) {
-      return &request->targets[i];
-    }
-  }
-  return NULL;
-}
-
-uint32_t request_count(const struct request *request, uint32_t mask, bool primaries_only) {
-  uint32_t count = 0;
-  for (uint32_t i = 0; i < request->target_count; i++) {
-    const struct target *target = &request->targets[i];
-    bool in_mask = (mask >> (uint32_t)target->state & 1u) != 0;
-    count += in_mask && (target->owner == 0 || !primaries_only) ? 1u : 0u;
-  }
-  return count;
-}
-
-void request_outcome(const struct request *request, enum quorum_kind kind, uint8_t wanted, uint32_t answered,
-                     struct outcome *outcome) {
-  *outcome = (struct outcome){.kind = (uint8_t)kind, .wanted = wanted, .answered = (uint8_t)answered};
-  for (uint32_t i = 0; i < request->preference.replica_count; i++) {
-    uint32_t node = request->preference.nodes[i];
-    bool done = false;
-    for (uint32_t j = 0; j < request->target_count; j++) {
-      const struct target *target = &request->targets[j];
-      bool answers = target->state == TARGET_DONE || (target->state == TARGET_ACCEPTED && kind != QUORUM_DW);
-      done = done || (target->node == node && target->owner == 0 && answers);
-    }
-    if (!done) {
-      outcome->missing[outcome->missing_count] = node;
-      outcome->missing_count += 1;
-    }
-  }
-}
-
-bool request_reachable(struct request *request) {
-  ASSERT(request->need > 0);
-  if (request->target_count >= request->need &&
-      request_count(request, 1u << TARGET_SENT, true) >= request->need_primary) {
-    return true;
-  }
-  for (uint32_t i = 0; i < request->target_count; i++) {
-    ASSERT(request->targets[i].state == TARGET_SENT);
-    request->targets[i].state = TARGET_DONE;
-  }
-  return false;
-}
+/* -- what all have use for -------------------------------------------------------- */
 
 struct bucket_props request_props(const struct step *step, const struct blob *key) {
   ASSERT(key->size >= POSITION_BYTES);
@@ -309,6 +255,7 @@ void coord_command(struct coord *coord, struct step *step, const struct command 
     explain_start(coord, step, command);
     break;
   case COMMAND_BUCKET_SET:
+  case COMMAND_CHANGE:
     ASSERT(false && "membership's command");
   }
 }
@@ -369,6 +316,7 @@ void coord_peer_down(struct coord *coord, struct step *step, uint32_t node) {
       continue;
     }
     bool waits = request->phase == PHASE_FORWARDED && request->tried[request->tried_count - 1] == node;
+    request->cut_off = request->cut_off || waits;
     for (uint32_t j = 0; j < request->target_count; j++) {
       const struct target *target = &request->targets[j];
       bool open = target->state != TARGET_DONE && target->state != TARGET_FAILED;

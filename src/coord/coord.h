@@ -26,14 +26,21 @@
  * suffice; the others' answers are awaited after the reply, and replicas found behind are sent what the read merged
  * (read repair).
  *
+ * While the ring changes (docs/adr/0005) a put has a preference list of each of the two live layouts, and wants W, PW
+ * and DW in each by itself. A node counts in a layout as a replica, or as the stand-in for one: for those of a layout
+ * who are away its own list gives the stand-ins, so that who reads by it finds them; when it has none left, a replica
+ * by the other layout will do, so that no write is refused because a node joins. Gets go by the layout by which is
+ * read, and a put is coordinated by one of its first N: to whom a partition is still moving does not know what a blind
+ * put replaces.
+ *
  * A forwarded put is tried elsewhere only when its coordinator has certainly not done it (it said so). Silence or a
  * lost connection is answered to the client as TIMEOUT, which says that the write may have taken effect: tried again,
  * it could stand there twice, as two siblings of which a reader has seen one only (docs/adr/0004). A coordinator takes
  * a forward once however often it comes.
  *
  * INVARIANTS: answers are counted per distinct node, never per message; each command gets exactly one reply; a request
- * holds its key and its objects until it is freed; an OK put had W distinct nodes with the version, DW of them durably,
- * PW of them primaries.
+ * holds its key and its objects until it is freed; an OK put had, in each layout that was live when it was planned, W
+ * distinct nodes with the version, DW of them durably, PW of them primaries.
  */
 #ifndef GRAMME_COORD_COORD_H
 #define GRAMME_COORD_COORD_H
@@ -62,6 +69,10 @@ void coord_peer_down(struct coord *coord, struct step *step, uint32_t node);
 void coord_tick(struct coord *coord, struct step *step);
 uint64_t coord_deadline(const struct coord *coord);
 uint32_t coord_in_flight(const struct coord *coord);
+/* No put that was planned before this epoch of the layouts (step->epoch) is still to be answered. */
+bool coord_is_settled(const struct coord *coord, uint32_t epoch);
+/* Nothing at all is still to be answered. */
+bool coord_is_idle(const struct coord *coord);
 
 /* Is this answer meant for the coordinator, rather than for hint delivery? By its request number. */
 bool coord_owns_request(uint64_t request);

@@ -1,5 +1,5 @@
-/* explain: every node of the preference list tells the clock of what it holds of a key, and of the hints that it
- * keeps. */
+/* explain: every node of the preference list by which is read, and every replica by the other live layout, tells the
+ * clock of what it holds of a key, and of the hints that it keeps. */
 #include <string.h>
 
 #include "base/assert.h"
@@ -20,6 +20,39 @@ static void ask(struct coord *coord, struct step *step, struct request *request,
   step_send(step, node, &read);
 }
 
+static struct explained *find_explained(struct request *request, uint32_t node) {
+  for (uint32_t i = 0; i < request->explained_count; i++) {
+    if (request->explained[i].node == node) {
+      return &request->explained[i];
+    }
+  }
+  return NULL;
+}
+
+/* Who is asked. Replicas by the other layout take the places of the last stand-ins if need be. */
+static void list_nodes(struct request *request) {
+  const struct preference *list = &request->lists[0];
+  for (uint32_t i = 0; i < list->count; i++) {
+    request->explained[i] = (struct explained){.node = list->nodes[i], .stand_in = i >= list->replica_count};
+  }
+  request->explained_count = list->count;
+  uint32_t last = PREFERENCE_MAX;
+  for (uint32_t i = 0; request->list_count > 1 && i < request->lists[1].replica_count; i++) {
+    uint32_t node = request->lists[1].nodes[i];
+    struct explained *explained = find_explained(request, node);
+    if (explained == NULL && request->explained_count < PREFERENCE_MAX) {
+      explained = &request->explained[request->explained_count];
+      request->explained_count += 1;
+    }
+    while (explained == NULL) {
+      last -= 1;
+      ASSERT(last >= list->replica_count);
+      explained = request->explained[last].stand_in ? &request->explained[last] : NULL;
+    }
+    *explained = (struct explained){.node = node};
+  }
+}
+
 void explain_start(struct coord *coord, struct step *step, const struct command *command) {
   struct blob *key = store_key_make(step->pool, command->key);
   struct request *request = key == NULL ? NULL : request_new(coord, step, REQUEST_EXPLAIN, key);
@@ -30,19 +63,18 @@ void explain_start(struct coord *coord, struct step *step, const struct command 
   }
   request->origin_request = command->token;
   request->phase = PHASE_READING;
-  request_plan(step, request, request_props(step, request->key).n);
-  const struct preference *preference = &request->preference;
-  for (uint32_t i = 0; i < preference->count; i++) {
-    uint32_t node = preference->nodes[i];
-    request->explained[i] = (struct explained){.node = node, .stand_in = i >= preference->replica_count};
-    request->explained_count += 1;
-    if (!step_is_up(step, node)) {
+  request_plan_put(step, request, request_props(step, request->key).n);
+  list_nodes(request);
+  for (uint32_t i = 0; i < request->explained_count; i++) {
+    const struct explained *explained = &request->explained[i];
+    if (!step_is_up(step, explained->node)) {
       continue;
     }
-    ask(coord, step, request, node, 0);
-    for (uint32_t j = 0; j < preference->replica_count; j++) {
-      if (preference->nodes[j] != node) {
-        ask(coord, step, request, node, preference->nodes[j]);
+    ask(coord, step, request, explained->node, 0);
+    for (uint32_t j = 0; j < request->explained_count; j++) {
+      const struct explained *owner = &request->explained[j];
+      if (i != j && !owner->stand_in) {
+        ask(coord, step, request, explained->node, owner->node);
       }
     }
   }
@@ -82,10 +114,7 @@ static void add_hint(struct step *step, struct explained *explained, uint32_t ow
 
 void explain_message(struct coord *coord, struct step *step, struct request *request, uint32_t from,
                      const struct message *message) {
-  struct explained *explained = NULL;
-  for (uint32_t i = 0; i < request->explained_count; i++) {
-    explained = request->explained[i].node == from ? &request->explained[i] : explained;
-  }
+  struct explained *explained = find_explained(request, from);
   if (message->type != MESSAGE_READ_REPLY || explained == NULL) {
     COUNT(step->stats->messages_late);
     return;

@@ -30,11 +30,9 @@ static uint32_t full_target(const struct step *step, const struct request *reque
 }
 
 static void get_fail(struct coord *coord, struct step *step, struct request *request, enum err err) {
-  uint32_t answered = request_count(request, ANSWERED, false);
-  bool enough = answered >= request->need;
+  bool enough = request_count(request, ANSWERED, false) >= request->need;
   struct outcome outcome;
-  request_outcome(request, enough ? QUORUM_PR : QUORUM_R, enough ? request->need_primary : request->need,
-                  enough ? request_count(request, ANSWERED, true) : answered, &outcome);
+  request_outcome(request, enough ? QUORUM_PR : QUORUM_R, enough ? request->need_primary : request->need, &outcome);
   if (err == ERR_TIMEOUT) {
     COUNT(step->stats->timeouts);
   } else {
@@ -82,7 +80,8 @@ static void get_reply(struct coord *coord, struct step *step, struct request *re
     }
   }
   request_replied(coord, request);
-  request_set_timer(coord, request, step->now_ns + step->tunables->repair_window_ns);
+  request->window_end_ns = step->now_ns + step->tunables->repair_window_ns;
+  request_set_timer(coord, request, request->window_end_ns);
 }
 
 /* Clocks whose values are now known from elsewhere are answers. */
@@ -136,10 +135,11 @@ static void get_join(struct coord *coord, struct step *step, struct request *req
     return;
   }
   target->joined = true;
-  struct target *other = request_stand_in(step, request, target->owner != 0 ? target->owner : target->node);
-  if (other != NULL) {
+  uint32_t count = request->target_count;
+  (void)request_stand_in(step, request, target->owner != 0 ? target->owner : target->node, target->layouts);
+  for (uint32_t i = count; i < request->target_count; i++) {
     COUNT(step->stats->hedges);
-    send_read(coord, step, request, other, true);
+    send_read(coord, step, request, &request->targets[i], true);
   }
 }
 
@@ -227,13 +227,17 @@ void get_timer(struct coord *coord, struct step *step, struct request *request) 
   for (uint32_t i = 0; i < request->target_count; i++) {
     struct target *target = &request->targets[i];
     bool open = target->state == TARGET_SENT || target->state == TARGET_UNRESOLVED;
-    if (open && !step_is_up(step, target->node)) {
+    if (open && request_is_lost(step, target->node)) {
       get_target_lost(coord, step, request, target);
     }
   }
-  /* 2. the reply is out: the window has closed, or one that it waited for is gone */
+  /* 2. the reply is out, and the window has closed or nobody is left to wait for */
   if (request->phase == PHASE_REPLIED) {
-    get_repair(coord, step, request);
+    if (step->now_ns >= request->window_end_ns || request_count(request, OPEN, false) == 0) {
+      get_repair(coord, step, request);
+    } else {
+      request_set_timer(coord, request, request->window_end_ns);
+    }
     return;
   }
   /* 3. out of time */
@@ -289,7 +293,7 @@ void get_start(struct coord *coord, struct step *step, const struct command *com
     request_free(coord, request);
     return;
   }
-  request_plan(step, request, props.n);
+  request_plan_get(step, request, props.n);
   if (!request_reachable(request)) {
     get_fail(coord, step, request, ERR_QUORUM);
     return;

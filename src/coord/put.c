@@ -8,6 +8,9 @@
 #define DURABLE (1u << TARGET_DONE)
 #define OPEN (1u << TARGET_SENT | 1u << TARGET_ACCEPTED)
 
+/* An encoded context that has been truncated, at the most. */
+#define CONTEXT_CUT_BYTES (CONTEXT_FIXED_BYTES + CLOCK_PAIRS_MAX * DOT_BYTES)
+
 /* -- the end of a put --------------------------------------------------------------- */
 
 /* What the writer has now seen: all of the object when nothing else stands beside its version, else what
@@ -30,28 +33,39 @@ static void put_past(struct coord *coord, const struct step *step, const struct 
   past_add_dot(past, request->dot);
 }
 
-static void forward_reply(struct coord *coord, struct step *step, const struct request *request, enum err err,
+/* The room for it was reserved before the put began: what has been done is not to end in an error. A context that wants
+ * more than was reserved, while there is none, is truncated (which can cause a false sibling only). */
+static struct blob *answer_context(struct coord *coord, struct step *step, struct request *request) {
+  struct past *past = &coord->past;
+  struct blob *room = request->answer_room;
+  ASSERT(room != NULL);
+  request->answer_room = NULL;
+  size_t wanted = CONTEXT_FIXED_BYTES + ((size_t)past->pair_count + past->dot_count) * DOT_BYTES;
+  struct blob *larger = wanted > room->size ? blob_new(step->pool, wanted) : NULL;
+  if (larger != NULL) {
+    blob_put(room);
+    room = larger;
+  } else if (wanted > room->size) {
+    step->stats->truncated += past_truncate(past);
+  }
+  struct position position = position_read(request->key->data);
+  struct context_binding binding = {step->cluster_seed, position.high, position.low};
+  struct writer w = writer_make(room->data, room->size);
+  context_encode(&w, past, step->self, binding);
+  ASSERT(!w.failed);
+  blob_trim(room, w.size);
+  return room;
+}
+
+static void forward_reply(struct coord *coord, struct step *step, struct request *request, enum err err,
                           const struct outcome *outcome) {
   struct message answer = {.type = MESSAGE_FORWARD_REPLY, .request = request->origin_request, .err = err};
-  struct blob *context = NULL;
+  struct blob *context = err == ERR_OK ? answer_context(coord, step, request) : NULL;
   if (outcome != NULL) {
     answer.outcome = *outcome;
   }
-  if (err == ERR_OK) {
-    context = blob_new(step->pool, CONTEXT_MAX_BYTES);
-    if (context == NULL) {
-      answer.err = ERR_NOMEM;
-    } else {
-      struct position position = position_read(request->key->data);
-      struct context_binding binding = {step->cluster_seed, position.high, position.low};
-      struct writer w = writer_make(context->data, context->size);
-      context_encode(&w, &coord->past, step->self, binding);
-      ASSERT(!w.failed);
-      blob_trim(context, w.size);
-      answer.object = blob_bytes(context);
-      answer.object_blob = context;
-    }
-  }
+  answer.object = blob_bytes(context);
+  answer.object_blob = context;
   step_send(step, request->origin, &answer);
   blob_put(context);
 }
@@ -74,16 +88,13 @@ static void put_fail(struct coord *coord, struct step *step, struct request *req
 }
 
 static void put_fail_quorum(struct coord *coord, struct step *step, struct request *request, enum err err) {
-  uint32_t accepted = request_count(request, ACCEPTED, false);
-  uint32_t durable = request_count(request, DURABLE, false);
-  uint32_t primaries = request_count(request, ACCEPTED, true);
   struct outcome outcome;
-  if (accepted < request->need) {
-    request_outcome(request, QUORUM_W, request->need, accepted, &outcome);
-  } else if (durable < request->need_durable) {
-    request_outcome(request, QUORUM_DW, request->need_durable, durable, &outcome);
+  if (request_count(request, ACCEPTED, false) < request->need) {
+    request_outcome(request, QUORUM_W, request->need, &outcome);
+  } else if (request_count(request, DURABLE, false) < request->need_durable) {
+    request_outcome(request, QUORUM_DW, request->need_durable, &outcome);
   } else {
-    request_outcome(request, QUORUM_PW, request->need_primary, primaries, &outcome);
+    request_outcome(request, QUORUM_PW, request->need_primary, &outcome);
   }
   put_fail(coord, step, request, err, &outcome, NULL);
 }
@@ -98,7 +109,6 @@ static void put_succeed(struct coord *coord, struct step *step, struct request *
     forward_reply(coord, step, request, ERR_OK, NULL);
   } else {
     struct reply *reply = step_reply(step, request->origin_request);
-    reply->sibling_count = object.sibling_count;
     step_reply_context(step, reply, &coord->past, step->self, position_read(request->key->data));
   }
   request_replied(coord, request);
@@ -121,19 +131,22 @@ static void send_write(struct coord *coord, struct step *step, const struct requ
   step_send(step, to, &write);
 }
 
-/* Somebody else takes the copy of a target that failed or is silent: the next stand-in, or this node as a hint that
- * does not count. */
+/* Somebody else takes the copy of a target that failed or is silent, in each layout that it counts for: the next
+ * stand-in, or this node as a hint that does not count. */
 static void put_join(struct coord *coord, struct step *step, struct request *request, struct target *target) {
   if (target->joined || request->object == NULL) {
     return;
   }
   target->joined = true;
   uint32_t owner = target->owner != 0 ? target->owner : target->node;
-  struct target *other = request_stand_in(step, request, owner);
-  if (other != NULL) {
+  uint32_t count = request->target_count;
+  uint8_t unserved = request_stand_in(step, request, owner, target->layouts);
+  for (uint32_t i = count; i < request->target_count; i++) {
     COUNT(step->stats->hedges);
-    send_write(coord, step, request, other->node, owner, request->flags & (MESSAGE_EARLY | MESSAGE_NOSYNC));
-  } else if (owner != step->self) {
+    send_write(coord, step, request, request->targets[i].node, owner,
+               request->flags & (MESSAGE_EARLY | MESSAGE_NOSYNC));
+  }
+  if (unserved != 0 && owner != step->self && request_target(request, step->self, owner) == NULL) {
     send_write(coord, step, request, step->self, owner, MESSAGE_QUIET);
   }
 }
@@ -170,6 +183,7 @@ void put_target_lost(struct coord *coord, struct step *step, struct request *req
 
 void put_let_go(struct coord *coord, struct step *step, struct request *request) {
   ASSERT(request->phase == PHASE_REPLIED);
+  request_refresh(step, request);
   uint32_t count = request->target_count;
   for (uint32_t i = 0; i < count; i++) {
     struct target *target = &request->targets[i];
@@ -195,6 +209,7 @@ static void put_stamp(struct coord *coord, struct step *step, struct request *re
       .object = value,
       .object_blob = request->value,
       .context = context,
+      .digest = request->epoch,
       .options = request->options,
   };
   step_send(step, step->self, &stamp);
@@ -230,8 +245,28 @@ static const char *put_arguments(struct step *step, struct request *request, con
   return NULL;
 }
 
-/* This node stamps: as a replica, as a stand-in, or (when its peers take it for one of the first N and it does not)
- * as a further stand-in of the first. */
+/* As what this node stamps: as a replica, for then it knows most of the key, or as a stand-in, for choice in the layout
+ * by which is read, or (when its peers take it for one of the first N and it does not) as a further stand-in of the
+ * first. */
+static struct target *own_target(const struct step *step, struct request *request) {
+  struct target *own = request_target(request, step->self, 0);
+  for (uint32_t i = 0; i < request->target_count && own == NULL; i++) {
+    struct target *target = &request->targets[i];
+    own = target->node == step->self && (target->layouts & LAYOUT_READING) != 0 ? target : NULL;
+  }
+  for (uint32_t i = 0; i < request->target_count && own == NULL; i++) {
+    own = request->targets[i].node == step->self ? &request->targets[i] : NULL;
+  }
+  if (own == NULL) {
+    ASSERT(request->lists[0].count > 0 && request->target_count < TARGETS_MAX);
+    uint32_t first = request->lists[0].nodes[0];
+    own = &request->targets[request->target_count];
+    *own = (struct target){.node = step->self, .owner = first, .layouts = request_layouts(request, first)};
+    request->target_count += 1;
+  }
+  return own;
+}
+
 static void put_coordinate(struct coord *coord, struct step *step, struct request *request, struct bytes value,
                            struct bytes context) {
   struct bucket_props props = request_props(step, request->key);
@@ -240,17 +275,9 @@ static void put_coordinate(struct coord *coord, struct step *step, struct reques
     put_fail(coord, step, request, ERR_BADARG, NULL, why);
     return;
   }
-  request_plan(step, request, props.n);
-  struct target *own = NULL;
-  for (uint32_t i = 0; i < request->target_count; i++) {
-    own = request->targets[i].node == step->self ? &request->targets[i] : own;
-  }
-  if (own == NULL) {
-    ASSERT(request->preference.count > 0 && request->target_count < TARGETS_MAX);
-    own = &request->targets[request->target_count];
-    *own = (struct target){.node = step->self, .owner = request->preference.nodes[0]};
-    request->target_count += 1;
-  }
+  request_plan_put(step, request, props.n);
+  request_planned(coord, step, request);
+  const struct target *own = own_target(step, request);
   if (!request_reachable(request)) {
     put_fail_quorum(coord, step, request, ERR_QUORUM);
     return;
@@ -258,6 +285,23 @@ static void put_coordinate(struct coord *coord, struct step *step, struct reques
   COUNT(step->stats->puts);
   request_set_timer(coord, request, step->now_ns + step->tunables->hedge_ns);
   put_stamp(coord, step, request, own->owner, value, context);
+}
+
+/* A hint here, which does not count, for the replicas of a layout that are down and for whom there is no stand-in. */
+static void hint_unserved(struct coord *coord, struct step *step, struct request *request,
+                          const struct preference *list) {
+  for (uint32_t i = 0; i < list->replica_count; i++) {
+    uint32_t node = list->nodes[i];
+    uint8_t looked_at = request_layouts(request, node) & request->live & LAYOUT_READING;
+    bool other_list = list != &request->lists[0] && looked_at != 0;
+    bool served = other_list || request_target(request, node, 0) != NULL;
+    for (uint32_t j = 0; j < request->target_count; j++) {
+      served = served || request->targets[j].owner == node;
+    }
+    if (!served) {
+      send_write(coord, step, request, step->self, node, MESSAGE_QUIET);
+    }
+  }
 }
 
 static void put_stamped(struct coord *coord, struct step *step, struct request *request,
@@ -276,9 +320,9 @@ static void put_stamped(struct coord *coord, struct step *step, struct request *
   uint32_t count = request->target_count;
   for (uint32_t i = 0; i < count; i++) {
     struct target *target = &request->targets[i];
-    if (!step_is_up(step, target->node)) {
+    if (request_is_lost(step, target->node)) {
       put_target_lost(coord, step, request, target); /* it went down while the own replica read */
-    } else if (target->node != step->self) {
+    } else if (target->node != step->self || target->owner != message->owner) {
       send_write(coord, step, request, target->node, target->owner, request->flags & (MESSAGE_EARLY | MESSAGE_NOSYNC));
     }
   }
@@ -286,15 +330,9 @@ static void put_stamped(struct coord *coord, struct step *step, struct request *
   uint64_t hedge_ns = step->now_ns + step->tunables->hedge_ns;
   uint64_t end_ns = request->started_ns + step->tunables->request_timeout_ns;
   request_set_timer(coord, request, hedge_ns < end_ns ? hedge_ns : end_ns);
-  /* Replicas that are down and for whom there is no stand-in: a hint here, which does not count. */
-  for (uint32_t i = 0; i < request->preference.replica_count; i++) {
-    uint32_t node = request->preference.nodes[i];
-    bool served = false;
-    for (uint32_t j = 0; j < request->target_count; j++) {
-      served = served || request->targets[j].node == node || request->targets[j].owner == node;
-    }
-    if (!served) {
-      send_write(coord, step, request, step->self, node, MESSAGE_QUIET);
+  for (uint32_t i = 0; i < request->list_count; i++) {
+    if ((request->live >> i & 1u) != 0) {
+      hint_unserved(coord, step, request, &request->lists[i]);
     }
   }
 }
@@ -336,13 +374,17 @@ static bool was_tried(const struct request *request, uint32_t node) {
 }
 
 /* Who shall coordinate: this node when it is one of the first N healthy ("any of the top N", §6.4), else the fastest
- * reader that the context names, else the first of them. Those that have refused are passed over; this node is the last
- * resort. */
+ * reader that the context names, else the first of them. All by the layout by which is read: to whom a partition is
+ * still moving does not know what a blind put is to replace. Those that have refused are passed over; this node is the
+ * last resort. */
 static uint32_t choose_coordinator(const struct step *step, const struct request *request, uint32_t preferred) {
   uint32_t first = 0;
   bool wanted = false;
   for (uint32_t i = 0; i < request->target_count; i++) {
     const struct target *target = &request->targets[i];
+    if ((target->layouts & LAYOUT_READING) == 0) {
+      continue;
+    }
     if (target->node == step->self && !step->nospace) {
       return step->self;
     }
@@ -357,10 +399,18 @@ static uint32_t choose_coordinator(const struct step *step, const struct request
   return wanted ? preferred : first;
 }
 
+/* The next look at whether its coordinator is still up. */
+static void set_forward_timer(struct coord *coord, const struct step *step, const struct request *request) {
+  uint64_t look_ns = step->now_ns + step->tunables->hedge_ns;
+  uint64_t end_ns = request->started_ns + step->tunables->request_timeout_ns;
+  request_set_timer(coord, request, look_ns < end_ns ? look_ns : end_ns);
+}
+
 static void put_forward(struct coord *coord, struct step *step, struct request *request, uint32_t to) {
   ASSERT(to != step->self);
   ASSERT(request->tried_count < TRIED_MAX);
   request->phase = PHASE_FORWARDED;
+  request->cut_off = false;
   request->tried[request->tried_count] = to;
   request->tried_count += 1;
   struct message forward = {
@@ -376,13 +426,13 @@ static void put_forward(struct coord *coord, struct step *step, struct request *
   };
   step_send(step, to, &forward);
   COUNT(step->stats->forwards);
-  request_set_timer(coord, request, request->started_ns + step->tunables->request_timeout_ns);
+  set_forward_timer(coord, step, request);
 }
 
 static void put_forward_again(struct coord *coord, struct step *step, struct request *request) {
   COUNT(step->stats->forward_retries);
   struct bucket_props props = request_props(step, request->key);
-  request_plan(step, request, props.n);
+  request_plan_put(step, request, props.n);
   uint32_t to = choose_coordinator(step, request, 0);
   if (to == step->self) {
     put_coordinate(coord, step, request, blob_bytes(request->value), blob_bytes(request->context));
@@ -398,7 +448,7 @@ static void put_forward_replied(struct coord *coord, struct step *step, struct r
     COUNT(step->stats->messages_late);
     return;
   }
-  if (message->err == ERR_STALE || message->err == ERR_FORMING || message->err == ERR_NOTMEMBER) {
+  if (message->err == ERR_STALE || message->err == ERR_NOTMEMBER) {
     put_forward_again(coord, step, request); /* certainly not done there */
     return;
   }
@@ -417,7 +467,6 @@ static void put_forward_replied(struct coord *coord, struct step *step, struct r
     return;
   }
   struct reply *reply = step_reply(step, request->origin_request);
-  reply->sibling_count = 1;
   step_reply_context(step, reply, &coord->past, from, position);
   request_free(coord, request);
 }
@@ -428,6 +477,7 @@ void put_message(struct coord *coord, struct step *step, struct request *request
                  const struct message *message) {
   bool stamped = message->type == MESSAGE_STAMPED && request->phase == PHASE_STAMPING;
   bool written = request->phase == PHASE_WRITING || request->phase == PHASE_REPLIED;
+  request_refresh(step, request);
   if (stamped && from == step->self) {
     put_stamped(coord, step, request, message);
   } else if (message->type == MESSAGE_WRITE_ACK && written) {
@@ -442,9 +492,14 @@ void put_message(struct coord *coord, struct step *step, struct request *request
 void put_timer(struct coord *coord, struct step *step, struct request *request) {
   uint64_t age_ns = step->now_ns - request->started_ns;
   bool expired = age_ns >= step->tunables->request_timeout_ns;
+  request_refresh(step, request);
   /* 1. a forwarded put whose coordinator went down or is silent: whether it was done nobody here can know */
   if (request->phase == PHASE_FORWARDED) {
-    put_fail(coord, step, request, ERR_TIMEOUT, NULL, "its coordinator went silent; the write may have taken effect");
+    if (expired || request->cut_off || request_is_lost(step, request->tried[request->tried_count - 1])) {
+      put_fail(coord, step, request, ERR_TIMEOUT, NULL, "its coordinator went silent; the write may have taken effect");
+    } else {
+      set_forward_timer(coord, step, request);
+    }
     return;
   }
   /* 2. the own replica has not stamped yet: the disk is slow */
@@ -462,7 +517,7 @@ void put_timer(struct coord *coord, struct step *step, struct request *request) 
   for (uint32_t i = 0; i < count; i++) {
     struct target *target = &request->targets[i];
     bool open = target->state == TARGET_SENT || target->state == TARGET_ACCEPTED;
-    if (open && !step_is_up(step, target->node)) {
+    if (open && request_is_lost(step, target->node)) {
       put_target_lost(coord, step, request, target);
     } else if (target->state == TARGET_SENT && request->hedged && target->node != step->self) {
       put_join(coord, step, request, target);
@@ -548,7 +603,7 @@ void put_start(struct coord *coord, struct step *step, const struct command *com
     put_fail(coord, step, request, ERR_BADCONTEXT, NULL, NULL);
     return;
   }
-  request_plan(step, request, request_props(step, request->key).n);
+  request_plan_put(step, request, request_props(step, request->key).n);
   uint32_t to = choose_coordinator(step, request, preferred);
   if (to == step->self) {
     put_coordinate(coord, step, request, command->value, command->context);
@@ -617,6 +672,14 @@ void put_forwarded(struct coord *coord, struct step *step, uint32_t from, const 
   struct blob *key = blob_copy(step->pool, message->key);
   struct request *request = key == NULL ? NULL : put_new(coord, step, message->context, key, &refusal.err);
   blob_put(key);
+  if (request != NULL) {
+    request->answer_room = blob_new(step->pool, CONTEXT_CUT_BYTES);
+    if (request->answer_room == NULL) {
+      request_free(coord, request);
+      request = NULL;
+      refusal.err = ERR_NOMEM;
+    }
+  }
   if (request == NULL) {
     refusal.err = key == NULL ? ERR_NOMEM : refusal.err;
     step_send(step, from, &refusal);

@@ -78,16 +78,16 @@ static const struct command_spec config_table[] = {
     {0}};
 
 static const struct command_spec dynamo_cluster_table[] = {
-    {"dynamo.cluster|abort", -2, FLAG_ADMIN, 0, 0, 0, 0, handle_dynamo_later, NULL, "dynamo", "0.1.0", "O(1)",
-     "Not offered in this version"},
-    {"dynamo.cluster|commit", -2, FLAG_ADMIN, 0, 0, 0, 0, handle_dynamo_later, NULL, "dynamo", "0.1.0", "O(1)",
-     "Not offered in this version"},
+    {"dynamo.cluster|abort", 2, FLAG_BARRIER | FLAG_ADMIN, 0, 0, 0, 0, handle_dynamo_abort, NULL, "dynamo", "0.1.0",
+     "O(1)", "Drops the changes of membership that are staged on this node"},
+    {"dynamo.cluster|commit", -2, FLAG_BARRIER | FLAG_ADMIN, 0, 0, 0, 0, handle_dynamo_commit, NULL, "dynamo", "0.1.0",
+     "O(N) with N changes ever", "Issues the changes of membership that are staged on this node"},
     {"dynamo.cluster|help", 2, ASK_FLAGS, 0, 0, 0, 0, handle_dynamo_cluster_help, NULL, "dynamo", "0.1.0", "O(1)",
      "The subcommands"},
     {"dynamo.cluster|members", 2, ASK_FLAGS, 0, 0, 0, 0, handle_dynamo_members, NULL, "dynamo", "0.1.0",
      "O(N) with N members", "The members and their state, in JSON"},
-    {"dynamo.cluster|plan", -2, FLAG_ADMIN, 0, 0, 0, 0, handle_dynamo_later, NULL, "dynamo", "0.1.0", "O(1)",
-     "Not offered in this version"},
+    {"dynamo.cluster|plan", -2, FLAG_BARRIER | FLAG_ADMIN, 0, 0, 0, 0, handle_dynamo_plan, NULL, "dynamo", "0.1.0",
+     "O(N) with N partitions", "Stages a change of membership, and shows what all that are staged would do, in JSON"},
     {"dynamo.cluster|ring", 2, ASK_FLAGS, 0, 0, 0, 0, handle_dynamo_ring, NULL, "dynamo", "0.1.0",
      "O(N) with N partitions", "Who owns which partition, in JSON"},
     {"dynamo.cluster|status", 2, ASK_FLAGS, 0, 0, 0, 0, handle_dynamo_status, NULL, "dynamo", "0.1.0",

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "front/census.h"
 #include "front/commands.h"
 #include "front/handlers.h"
 #include "front/state.h"
@@ -20,16 +21,21 @@
 
 /* -- DBSIZE ------------------------------------------------------------------------------ */
 
-/* Each member's keys, of which each stands on N members: deleted ones that are remembered are among them. */
+/* Each member's keys, of which each stands on N members: deleted ones that are remembered are among them. What a node
+ * that is joining holds already is somebody else's still. */
 uint64_t keyspace_estimate(const struct front *front) {
   const struct shard *shard = front_shard(front);
-  struct member_view views[MEMBERS_MAX];
+  struct member_view views[ROSTER_MAX];
   struct store_statistics store = {0};
-  uint32_t count = shard_members(shard, views, MEMBERS_MAX);
+  uint32_t count = shard_members(shard, views, ROSTER_MAX);
   uint32_t copies = bucket_find(shard_buckets(shard), BYTES_LITERAL("default")).n;
   uint64_t keys = 0;
+  count = count < ROSTER_MAX ? count : ROSTER_MAX;
   front->services.store_statistics(front->services.context, &store);
   for (uint32_t i = 0; i < count; i++) {
+    if (views[i].joining) {
+      continue;
+    }
     keys += views[i].self ? store.keys : views[i].heartbeat.keys;
   }
   copies = copies < count ? copies : count;
@@ -161,15 +167,22 @@ static void info_commandstats(const struct front *front, struct output *out) {
 static void info_cluster(const struct front *front, struct output *out) {
   const struct node_facts facts = front_facts(front);
   const struct shard *shard = front_shard(front);
-  struct member_view views[MEMBERS_MAX];
-  uint32_t count = shard_members(shard, views, MEMBERS_MAX);
-  uint32_t up = 0;
-  for (uint32_t i = 0; i < count; i++) {
-    up += views[i].up || views[i].self ? 1 : 0;
-  }
+  struct census census;
+  struct layout_view layout;
+  census_take(front, &census);
+  shard_layout(shard, &layout);
   output_format(out, "cluster_enabled:1\r\ncluster_name:%s\r\n", facts.cluster_name);
-  output_format(out, "cluster_members:%" PRIu32 "\r\ncluster_members_up:%" PRIu32 "\r\n", count, up);
+  output_format(out, "cluster_members:%" PRIu32 "\r\ncluster_members_up:%" PRIu32 "\r\n", census.count,
+                census.count - census.down);
   output_format(out, "cluster_partitions:%" PRIu32 "\r\n", shard_ring(shard)->partition_count);
+  output_format(out, "cluster_changes:%" PRIu32 "\r\n", history_length(shard_history(shard)));
+  output_format(out, "cluster_moving:%d\r\ncluster_phase:%s\r\n", layout.moving ? 1 : 0, phase_word(layout.mark.phase));
+  output_format(out, "cluster_partitions_wanted:%" PRIu64 "\r\ncluster_partitions_held:%" PRIu64 "\r\n",
+                census.partitions_wanted, census.partitions_held);
+  output_format(out, "cluster_keys_moved:%" PRIu64 "\r\ncluster_bytes_moved:%" PRIu64 "\r\n", census.keys_moved,
+                census.bytes_moved);
+  output_format(out, "cluster_bytes_moved_per_second:%" PRIu64 "\r\ncluster_strays:%" PRIu64 "\r\n",
+                progress_bytes_per_s(&front->progress), census.strays);
 }
 
 static void info_keyspace(const struct front *front, struct output *out) {

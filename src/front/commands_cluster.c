@@ -43,13 +43,13 @@ static void node_id_text(uint32_t node, char text[NODE_ID_DIGITS + 1]) {
 
 static void layout_init(struct layout *layout, const struct front *front) {
   const struct shard *shard = front_shard(front);
-  struct member_view views[MEMBERS_MAX];
-  uint32_t count = shard_members(shard, views, MEMBERS_MAX);
-  *layout = (struct layout){.ring = shard_ring(shard)};
+  struct member_view views[ROSTER_MAX];
+  uint32_t count = shard_members(shard, views, ROSTER_MAX);
+  *layout = (struct layout){.ring = shard_reading_ring(shard)}; /* who answers now, not who will */
   layout->self = front_facts(front).node;
   layout->n = bucket_find(shard_buckets(shard), BYTES_LITERAL("default")).n;
   ASSERT(layout->n >= 1 && layout->n <= REPLICAS_MAX);
-  for (uint32_t i = 0; i < count; i++) {
+  for (uint32_t i = 0; i < count && i < ROSTER_MAX; i++) {
     int index = ring_find(layout->ring, views[i].node);
     if (index >= 0) {
       layout->up[index] = views[i].up || views[i].self;
@@ -305,7 +305,7 @@ void handle_cluster_nodes(struct call *call) {
 
 void handle_cluster_info(struct call *call) {
   const struct shard *shard = front_shard(call->front);
-  const struct ring *ring = shard_ring(shard);
+  const struct ring *ring = shard_reading_ring(shard);
   uint32_t self = front_facts(call->front).node;
   uint32_t slots = ring->partition_count > 0 && ring->member_count > 0 ? SLOTS : 0;
   uint32_t owners = 0;
@@ -318,7 +318,7 @@ void handle_cluster_info(struct call *call) {
   output_text(&text, "cluster_slots_pfail:0\r\ncluster_slots_fail:0\r\n");
   output_format(&text, "cluster_known_nodes:%" PRIu32 "\r\n", ring->member_count);
   output_format(&text, "cluster_size:%" PRIu32 "\r\n", owners);
-  output_format(&text, "cluster_current_epoch:%" PRIu32 "\r\n", shard_history(shard)->count);
+  output_format(&text, "cluster_current_epoch:%" PRIu32 "\r\n", history_length(shard_history(shard)));
   output_format(&text, "cluster_my_epoch:%d\r\n", ring_find(ring, self) + 1);
   output_text(&text, "cluster_stats_messages_sent:0\r\ncluster_stats_messages_received:0\r\n");
   output_text(&text, "total_cluster_links_buffer_limit_exceeded:0\r\n");

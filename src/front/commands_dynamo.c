@@ -1,5 +1,6 @@
 /* DYNAMO.*: get and put with contexts (paper §4.1), and what the cluster shows of itself. */
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -260,7 +261,7 @@ void handle_dynamo_del(struct call *call) {
 
 /* -- JSON ------------------------------------------------------------------------------------------ */
 
-static void output_json_take(struct output *out, json_t *document) {
+void output_json_take(struct output *out, json_t *document) {
   char *text = document == NULL ? NULL : json_dumps(document, JSON_COMPACT | JSON_PRESERVE_ORDER);
   if (text == NULL) {
     output_error_format(out, "%s %s", err_code(ERR_NOMEM), err_text(ERR_NOMEM));
@@ -312,12 +313,27 @@ static bool bucket_name_is_sound(struct call *call) {
   return true;
 }
 
+/* As SET takes it: with the largest unit that divides it. */
+static void ttl_text(uint64_t ms, char text[32]) {
+  static const struct {
+    const char *name;
+    uint64_t ms;
+  } units[] = {{"d", 86400000}, {"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}};
+  size_t unit = 0;
+  while (ms % units[unit].ms != 0) {
+    unit += 1;
+  }
+  snprintf(text, 32, ms == 0 ? "0" : "%" PRIu64 "%s", ms / units[unit].ms, units[unit].name);
+}
+
 static void output_props(struct output *out, const struct bucket_props *props) {
   const struct {
     const char *name;
     uint64_t value;
   } counts[] = {{"n", props->n}, {"r", props->r}, {"w", props->w}, {"pr", props->pr}, {"pw", props->pw}};
-  output_map(out, 9);
+  char ttl[32];
+  ttl_text(props->ttl_ms, ttl);
+  output_map(out, 10);
   for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
     output_bulk_text(out, counts[i].name);
     output_integer(out, (int64_t)counts[i].value);
@@ -330,6 +346,8 @@ static void output_props(struct output *out, const struct bucket_props *props) {
   }
   output_bulk_text(out, "resolve");
   output_bulk_text(out, props->resolve == RESOLVE_LWW ? "lww" : "siblings");
+  output_bulk_text(out, "ttl");
+  output_bulk_text(out, ttl);
   output_bulk_text(out, "ttl_ms");
   output_integer(out, (int64_t)props->ttl_ms);
   output_bulk_text(out, "sibling_max");
@@ -381,10 +399,8 @@ void handle_dynamo_bucket(struct call *call) {
 
 void handle_dynamo_later(struct call *call) {
   size_t shown = call->argv[1].size;
-  output_error_format(call->out,
-                      "ERR DYNAMO.CLUSTER %.*s is not offered in this version: nodes join while a cluster is being "
-                      "formed, before the first write",
-                      (int)shown, (const char *)call->argv[1].data);
+  output_error_format(call->out, "ERR DYNAMO.CLUSTER %.*s is not offered in this version", (int)shown,
+                      (const char *)call->argv[1].data);
 }
 
 void handle_dynamo_cluster_help(struct call *call) {
@@ -392,8 +408,14 @@ void handle_dynamo_cluster_help(struct call *call) {
       "DYNAMO.CLUSTER <subcommand>. Subcommands are:",
       "MEMBERS | RING | STATUS",
       "    The members, who owns what, and how it all stands: JSON.",
-      "PLAN | COMMIT | ABORT | WAITSYNC",
-      "    Not offered in this version: nodes join while a cluster is being formed, before the first write.",
+      "PLAN [ADD <host:port> [WEIGHT <w>] [ZONE <z>] | REMOVE <node> | REPLACE <old> <new-host:port> |",
+      "      REWEIGH <node> <w>]",
+      "    Stages a change of who is in the cluster, and shows all that is staged on this node: what moves,",
+      "    balance, violations, an estimate of the time: JSON. Nothing happens before COMMIT.",
+      "COMMIT [<plan-id>]",
+      "    Issues what PLAN showed, all of it or, if the ring has changed since, nothing.",
+      "ABORT",
+      "    Drops what is staged on this node.",
       "HELP",
       "    This text.",
   };
@@ -415,6 +437,8 @@ void handle_dynamo_help(struct call *call) {
       "    Properties of the keys `name:...`: n r w pr pw dw resolve ttl sibling_max.",
       "DYNAMO.CLUSTER STATUS | RING | MEMBERS",
       "    The cluster: JSON.",
+      "DYNAMO.CLUSTER PLAN [...] | COMMIT [plan-id] | ABORT",
+      "    Adds and removes nodes: see DYNAMO.CLUSTER HELP.",
   };
   output_lines(call->out, lines, sizeof(lines) / sizeof(lines[0]));
 }

@@ -8,25 +8,13 @@
 
 #include "base/assert.h"
 #include "base/hlc.h"
-#include "front/state.h"
+#include "front/census.h"
 
 #define ADDRESS_BYTES (HOST_MAX_BYTES + 16u)
 #define PEER_PORT_OFFSET 10000u /* of the peer port where the option is 0 */
 #define ROWS_HEADER_BYTES 8u    /* of an encoded object: see version/object.h */
 
 /* -- words ---------------------------------------------------------------------------- */
-
-static json_t *json_hex32(uint32_t value) {
-  return json_sprintf("%08" PRIx32, value);
-}
-
-static json_t *json_hex64(uint64_t value) {
-  return json_sprintf("%016" PRIx64, value);
-}
-
-static json_t *json_count(uint64_t value) {
-  return json_integer(value > INT64_MAX ? INT64_MAX : (json_int_t)value);
-}
 
 /* Keys are bytes: what is not UTF-8 is shown with each byte above ASCII as \xNN. */
 static json_t *json_bytes(struct bytes bytes) {
@@ -44,16 +32,6 @@ static json_t *json_bytes(struct bytes bytes) {
   return text;
 }
 
-static json_t *json_node_name(const struct front *front, uint32_t node) {
-  char name[NAME_MAX_BYTES + 1];
-  front_node_name(shard_ring(front_shard(front)), node, name);
-  return json_string(name);
-}
-
-static json_t *json_address(const char *host, uint16_t port) {
-  return json_sprintf(strchr(host, ':') != NULL ? "[%s]:%u" : "%s:%u", host, (unsigned)port);
-}
-
 static json_t *json_time(uint64_t wall_ms) {
   struct tm parts;
   char text[40];
@@ -66,74 +44,40 @@ static json_t *json_time(uint64_t wall_ms) {
 
 /* -- the members ---------------------------------------------------------------------------- */
 
-struct census {
-  struct member_view views[MEMBERS_MAX];
-  uint32_t count;
-  uint64_t hints;
-  uint64_t oldest_hint_age_ms;
-  uint32_t down;
-  bool sealed; /* somebody holds data: the cluster is no longer being formed */
-};
-
 static uint64_t age_ms(const struct front *front, uint64_t then_ms) {
   uint64_t now_ms = front_wall_ms(front);
   return then_ms == 0 || then_ms > now_ms ? 0 : now_ms - then_ms;
 }
 
-static bool view_is_up(const struct member_view *view) {
-  return view->up || view->self;
-}
-
-static void census_take(const struct front *front, struct census *census) {
-  memset(census, 0, sizeof(*census));
-  census->count = shard_members(front_shard(front), census->views, MEMBERS_MAX);
-  for (uint32_t i = 0; i < census->count; i++) {
-    const struct heartbeat *heartbeat = &census->views[i].heartbeat;
-    uint64_t age = age_ms(front, heartbeat->oldest_hint_ms);
-    census->hints += heartbeat->hints;
-    census->oldest_hint_age_ms = age > census->oldest_hint_age_ms ? age : census->oldest_hint_age_ms;
-    census->down += view_is_up(&census->views[i]) ? 0 : 1;
-    census->sealed = census->sealed || heartbeat->sealed != 0;
-  }
-}
-
-static const struct member_view *census_find(const struct census *census, uint32_t node) {
-  for (uint32_t i = 0; i < census->count; i++) {
-    if (census->views[i].node == node) {
-      return &census->views[i];
-    }
-  }
-  return NULL;
-}
-
 static json_t *json_member(const struct front *front, const struct member_view *view) {
-  const struct ring *ring = shard_ring(front_shard(front));
-  int index = ring_find(ring, view->node);
-  if (index < 0) {
+  struct identity identity;
+  if (!identity_find(front, view->node, &identity)) {
     return json_object();
   }
-  const struct ring_member *member = &ring->members[index];
+  const struct heartbeat *heartbeat = view->self ? shard_health(front_shard(front)) : &view->heartbeat;
   struct store_statistics store = {0};
   front->services.store_statistics(front->services.context, &store);
   uint64_t now_ns = front_now_ns(front);
   json_t *heard = view->last_heard_ns == 0 || view->self || view->last_heard_ns > now_ns
                       ? json_null()
                       : json_count((now_ns - view->last_heard_ns) / 1000000u);
-  bool nospace = view->self ? store.nospace : view->heartbeat.nospace != 0;
+  bool nospace = view->self ? store.nospace : heartbeat->nospace != 0;
   json_t *object = json_object();
-  json_object_set_new(object, "id", json_hex32(view->node));
+  json_object_set_new(object, "id", json_id(view->node));
   json_object_set_new(object, "name", json_node_name(front, view->node));
-  json_object_set_new(object, "address", json_address(member->host, member->client_port));
-  json_object_set_new(object, "peer_address", json_address(member->host, member->peer_port));
-  json_object_set_new(object, "zone", json_string(member->zone_name));
-  json_object_set_new(object, "weight", json_count(member->weight));
-  json_object_set_new(object, "partitions", json_count(member->owned));
+  json_object_set_new(object, "address", json_place(identity.host, identity.client_port));
+  json_object_set_new(object, "peer_address", json_place(identity.host, identity.peer_port));
+  json_object_set_new(object, "zone", json_string(identity.zone));
+  json_object_set_new(object, "weight", json_count(identity.weight));
+  json_object_set_new(object, "partitions", json_count(identity.owned));
+  json_object_set_new(object, "state", json_string(view->joining ? "joining" : view->leaving ? "leaving" : "member"));
   json_object_set_new(object, "up", json_boolean(view_is_up(view)));
   json_object_set_new(object, "self", json_boolean(view->self));
   json_object_set_new(object, "last_heard_ms", heard);
-  json_object_set_new(object, "hints", json_count(view->heartbeat.hints));
-  json_object_set_new(object, "oldest_hint_age_ms", json_count(age_ms(front, view->heartbeat.oldest_hint_ms)));
-  json_object_set_new(object, "keys", json_count(view->self ? store.keys : view->heartbeat.keys));
+  json_object_set_new(object, "hints", json_count(heartbeat->hints));
+  json_object_set_new(object, "oldest_hint_age_ms", json_count(age_ms(front, heartbeat->oldest_hint_ms)));
+  json_object_set_new(object, "keys", json_count(view->self ? store.keys : heartbeat->keys));
+  json_object_set_new(object, "strays", json_count(heartbeat->strays));
   json_object_set_new(object, "nospace", json_boolean(nospace));
   return object;
 }
@@ -165,33 +109,34 @@ static json_t *json_own_address(const struct front *front, const char *port_opti
   if (number == 0 && services->config_get(services->context, "port", port)) {
     number = strtoul(port, NULL, 10) + PEER_PORT_OFFSET;
   }
-  return json_address(host, (uint16_t)number);
+  return json_place(host, (uint16_t)number);
 }
 
 static json_t *json_this_node(const struct front *front) {
   const struct node_facts facts = front_facts(front);
   const struct server_stats *server = server_stats(front->services.server(front->services.context));
   const struct shard *shard = front_shard(front);
-  const struct ring *ring = shard_ring(shard);
-  int index = ring_find(ring, facts.node);
-  const struct ring_member *member = index < 0 ? NULL : &ring->members[index];
+  struct identity identity;
+  bool known = identity_find(front, facts.node, &identity);
   const char *refusal = shard_join_refusal(shard);
   struct store_statistics store = {0};
   front->services.store_statistics(front->services.context, &store);
   json_t *object = json_object();
-  json_object_set_new(object, "id", json_hex32(facts.node));
+  json_object_set_new(object, "id", json_id(facts.node));
   json_object_set_new(object, "name", json_string(facts.name));
   json_object_set_new(object, "address",
-                      member == NULL ? json_own_address(front, "port")
-                                     : json_address(member->host, member->client_port));
+                      known ? json_place(identity.host, identity.client_port) : json_own_address(front, "port"));
   json_object_set_new(object, "peer_address",
-                      member == NULL ? json_own_address(front, "peer-port")
-                                     : json_address(member->host, member->peer_port));
+                      known ? json_place(identity.host, identity.peer_port) : json_own_address(front, "peer-port"));
   json_object_set_new(object, "engine", json_string(facts.engine));
   json_object_set_new(object, "dir", json_string(facts.directory));
   json_object_set_new(object, "uptime_seconds", json_count(age_ms(front, facts.start_wall_ms) / 1000));
-  json_object_set_new(object, "incarnation", json_hex64(facts.incarnation));
+  json_object_set_new(object, "incarnation", json_digest(facts.incarnation));
   json_object_set_new(object, "member", json_boolean(shard_is_member(shard)));
+  json_object_set_new(object, "removed", json_boolean(front_was_removed(front)));
+  json_object_set_new(object, "handed_over", json_boolean(facts.handed_over));
+  json_object_set_new(object, "strays", json_count(shard_health(shard)->strays));
+  json_object_set_new(object, "hints", json_count(shard_health(shard)->hints));
   json_object_set_new(object, "join_refusal", refusal == NULL ? json_null() : json_string(refusal));
   json_object_set_new(object, "nospace", json_boolean(store.nospace));
   json_object_set_new(object, "keys", json_count(store.keys));
@@ -209,11 +154,12 @@ json_t *describe_status(const struct front *front) {
   json_t *cluster =
       json_pack("{s:s, s:I, s:I, s:o, s:b}", "name", facts.cluster_name, "partitions",
                 (json_int_t)ring->partition_count, "members", (json_int_t)ring->member_count, "history_digest",
-                json_hex64(history_digest(shard_history(shard))), "forming", census.sealed ? 0 : 1);
+                json_digest(history_digest(shard_history(shard))), "forming", census.sealed ? 0 : 1);
   json_t *totals = json_pack("{s:o, s:o, s:I}", "hints", json_count(census.hints), "oldest_hint_age_ms",
                              json_count(census.oldest_hint_age_ms), "members_down", (json_int_t)census.down);
-  return json_pack("{s:o, s:o, s:o, s:o}", "cluster", cluster, "node", json_this_node(front), "members",
-                   json_members(front, &census), "totals", totals);
+  return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "cluster", cluster, "node", json_this_node(front), "members",
+                   json_members(front, &census), "totals", totals, "change", describe_change(front, &census),
+                   "candidates", describe_candidates(front));
 }
 
 json_t *describe_ring(const struct front *front) {
@@ -222,7 +168,7 @@ json_t *describe_ring(const struct front *front) {
   json_t *owners = json_array();
   for (uint32_t i = 0; i < ring->member_count; i++) {
     const struct ring_member *member = &ring->members[i];
-    json_array_append_new(members, json_pack("{s:o, s:o, s:s, s:I, s:I}", "id", json_hex32(member->node), "name",
+    json_array_append_new(members, json_pack("{s:o, s:o, s:s, s:I, s:I}", "id", json_id(member->node), "name",
                                              json_node_name(front, member->node), "zone", member->zone_name, "weight",
                                              (json_int_t)member->weight, "partitions", (json_int_t)member->owned));
   }
@@ -230,14 +176,14 @@ json_t *describe_ring(const struct front *front) {
     json_array_append_new(owners, json_integer(ring->owners[i]));
   }
   return json_pack("{s:I, s:o, s:o, s:o}", "partitions", (json_int_t)ring->partition_count, "digest",
-                   json_hex64(ring->digest), "members", members, "owners", owners);
+                   json_digest(ring->digest), "members", members, "owners", owners);
 }
 
 /* -- a key ------------------------------------------------------------------------------------ */
 
 static json_t *json_dot(const struct front *front, struct dot dot) {
-  return json_pack("{s:o, s:o, s:o, s:o, s:o}", "node", json_hex32(dot.actor.node), "name",
-                   json_node_name(front, dot.actor.node), "incarnation", json_hex64(dot.actor.incarnation), "time",
+  return json_pack("{s:o, s:o, s:o, s:o, s:o}", "node", json_id(dot.actor.node), "name",
+                   json_node_name(front, dot.actor.node), "incarnation", json_digest(dot.actor.incarnation), "time",
                    json_sprintf("%" PRIu64, dot.time), "at", json_time(hlc_ms(dot.time)));
 }
 
@@ -291,7 +237,7 @@ static json_t *json_hints(const struct front *front, struct bytes encoded) {
     if (r.failed) {
       break;
     }
-    json_t *hint = json_pack("{s:o, s:o}", "owner", json_hex32(owner), "owner_name", json_node_name(front, owner));
+    json_t *hint = json_pack("{s:o, s:o}", "owner", json_id(owner), "owner_name", json_node_name(front, owner));
     json_set_clock(front, hint, clock);
     json_array_append_new(list, hint);
   }
@@ -302,7 +248,7 @@ static json_t *json_replicas(const struct front *front, const struct reply *repl
   json_t *list = json_array();
   for (uint32_t i = 0; i < reply->explained_count; i++) {
     const struct explained *explained = &reply->explained[i];
-    json_t *replica = json_pack("{s:o, s:o, s:b, s:s}", "node", json_hex32(explained->node), "name",
+    json_t *replica = json_pack("{s:o, s:o, s:b, s:s}", "node", json_id(explained->node), "name",
                                 json_node_name(front, explained->node), "answered", explained->answered ? 1 : 0, "role",
                                 explained->stand_in ? "stand-in" : "replica");
     json_set_clock(front, replica, blob_bytes(explained->clock));
@@ -313,7 +259,7 @@ static json_t *json_replicas(const struct front *front, const struct reply *repl
 }
 
 static json_t *json_preference(const struct front *front, uint32_t partition, uint32_t n) {
-  const struct ring *ring = shard_ring(front_shard(front));
+  const struct ring *ring = shard_reading_ring(front_shard(front));
   struct preference preference;
   struct census census;
   json_t *list = json_array();
@@ -327,9 +273,9 @@ static json_t *json_preference(const struct front *front, uint32_t partition, ui
     int index = ring_find(ring, node);
     const struct member_view *view = census_find(&census, node);
     ASSERT(index >= 0);
-    json_array_append_new(list, json_pack("{s:o, s:o, s:o, s:s, s:b}", "node", json_hex32(node), "name",
+    json_array_append_new(list, json_pack("{s:o, s:o, s:o, s:s, s:b}", "node", json_id(node), "name",
                                           json_node_name(front, node), "address",
-                                          json_address(ring->members[index].host, ring->members[index].client_port),
+                                          json_place(ring->members[index].host, ring->members[index].client_port),
                                           "role", i < preference.replica_count ? "replica" : "stand-in", "up",
                                           view != NULL && view_is_up(view) ? 1 : 0));
   }

@@ -9,19 +9,37 @@
 
 /* Each returns a new reference, or NULL without memory. */
 
-/* {"members": [{"id", "name", "address", "peer_address", "zone", "weight", "partitions", "up", "self", "last_heard_ms"
- *               | null, "hints", "oldest_hint_age_ms", "keys", "nospace"}]} */
+/* {"members": [{"id", "name", "address", "peer_address", "zone", "weight", "partitions",
+ *               "state": "member" | "joining" | "leaving", "up", "self", "last_heard_ms" | null, "hints",
+ *               "oldest_hint_age_ms", "keys", "strays", "nospace"}]} */
 json_t *describe_members(const struct front *front);
 
 /* {"cluster": {"name", "partitions", "members", "history_digest", "forming"},
  *  "node": {"id", "name", "address", "peer_address", "engine", "dir", "uptime_seconds", "incarnation", "member",
- *           "join_refusal" | null, "nospace", "keys", "bytes", "clients"},
- *  "members": as above, "totals": {"hints", "oldest_hint_age_ms", "members_down"}} */
+ *           "removed", "handed_over", "strays", "hints", "join_refusal" | null, "nospace", "keys", "bytes", "clients"},
+ *  "members": as above, "totals": {"hints", "oldest_hint_age_ms", "members_down"},
+ *  "change": null while nothing moves, or {"phase", "base_records", "target_records", "moving", "another_waits",
+ *      "seconds", "waiting_for": [name], "partitions_wanted", "partitions_held", "keys_moved", "bytes_moved", "strays",
+ *      "rate_bytes_per_second", "rate_keys_per_second", "eta_seconds" | null,
+ *      "members": [{"name", "phase", "base_records", "target_records", "partitions_wanted", "partitions_held",
+ *                   "keys_moved", "bytes_moved", "strays"}]},
+ *  "candidates": [{"id", "name", "address", "zone", "weight"}]: nodes that wait to be added} */
 json_t *describe_status(const struct front *front);
 
 /* {"partitions", "digest", "members": [{"id", "name", "zone", "weight", "partitions"}], "owners": [index into members,
  * by partition]} */
 json_t *describe_ring(const struct front *front);
+
+/* What is staged, compared with the ring of now: {"plan_id": hex | null, "history_digest", "staged_on", "empty",
+ *  "changes": [{"kind", "node", "name", "address", "zone", "weight", of a reweigh "weight_before", of a replace "old",
+ *               "old_name"}],
+ *  "members": [{"id", "name", "state", "zone", "weight", "weight_before", "partitions_before", "partitions_after",
+ *               "gains", "loses", "bytes_in", "bytes_out"}],
+ *  "copies", "partitions", "zones", "moves": {"replicas", "optimum", "bytes", "keys"}, "balance": {"before", "after"},
+ *  "violations": {"nodes", "zones"}, "warnings": [text], "move_rate", "estimate_seconds"}
+ * Bytes and keys are estimates, by what this node keeps. `dropped`: "" or what is staged no longer, and why. */
+struct staging;
+json_t *describe_plan(const struct front *front, const struct staging *staging, const char *dropped);
 
 /* {"key", "bucket", "slot", "position", "partition", "props": {...}, "preference": [{"node", "name", "address",
  *  "role", "up"}], "replicas": [{"node", "name", "answered", "role", "clock": {"pairs": [dot], "dots": [dot]} | null,

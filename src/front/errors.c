@@ -8,13 +8,27 @@
 
 #define TEXT_BYTES 512u
 
-void front_node_name(const struct ring *ring, uint32_t node, char *text) {
+bool front_node_name(const struct front *front, uint32_t node, char *text) {
+  const struct shard *shard = front_shard(front);
+  const struct ring *ring = shard_ring(shard);
   int index = ring_find(ring, node);
-  if (index >= 0 && ring->members[index].name[0] != '\0') {
-    snprintf(text, NAME_MAX_BYTES + 1, "%s", ring->members[index].name);
+  struct identity identity = {.name = ""};
+  if (index >= 0) {
+    identity.name = ring->members[index].name;
+  } else {
+    (void)roster_find(shard_history(shard), node, &identity);
+  }
+  const char *name = identity.name;
+  if (name[0] != '\0') {
+    snprintf(text, NAME_MAX_BYTES + 1, "%s", name);
   } else {
     snprintf(text, NAME_MAX_BYTES + 1, "%08" PRIx32, node);
   }
+  return name[0] != '\0';
+}
+
+bool front_was_removed(const struct front *front) {
+  return roster_has_left(shard_history(front_shard(front)), front_facts(front).node);
 }
 
 static const char *quorum_letters(uint8_t kind) {
@@ -24,9 +38,9 @@ static const char *quorum_letters(uint8_t kind) {
 }
 
 static bool node_is_up(const struct front *front, uint32_t node) {
-  struct member_view views[MEMBERS_MAX];
-  uint32_t count = shard_members(front_shard(front), views, MEMBERS_MAX);
-  for (uint32_t i = 0; i < count; i++) {
+  struct member_view views[ROSTER_MAX];
+  uint32_t count = shard_members(front_shard(front), views, ROSTER_MAX);
+  for (uint32_t i = 0; i < count && i < ROSTER_MAX; i++) {
     if (views[i].node == node) {
       return views[i].up || views[i].self;
     }
@@ -34,7 +48,7 @@ static bool node_is_up(const struct front *front, uint32_t node) {
   return false;
 }
 
-/* " (node b is down, node c did not answer)", or why there are too few. Of nodes that are up only others than this one
+/* " (b is down, c did not answer)", or why there are too few. Of nodes that are up only others than this one
  * are named: it has nothing to say about itself. */
 static void missing_text(const struct front *front, const struct outcome *outcome, char *text, size_t size) {
   const struct ring *ring = shard_ring(front_shard(front));
@@ -47,17 +61,34 @@ static void missing_text(const struct front *front, const struct outcome *outcom
              ring->member_count, ring->member_count == 1 ? "" : "s");
     return;
   }
+  const struct ring *base = shard_base_ring(front_shard(front));
+  if (base->member_count < outcome->wanted) {
+    snprintf(text, size, " (%" PRIu32 " of %" PRIu32 " members %s taken in so far: try again shortly)",
+             base->member_count, ring->member_count, base->member_count == 1 ? "is" : "are");
+    return;
+  }
   for (uint32_t i = 0; i < count && at < size; i++) {
     char name[NAME_MAX_BYTES + 1];
     if (outcome->missing[i] == self) {
       continue;
     }
-    front_node_name(ring, outcome->missing[i], name);
-    at += (size_t)snprintf(text + at, size - at, "%snode %s %s", at == 0 ? " (" : ", ", name,
+    bool named = front_node_name(front, outcome->missing[i], name);
+    at += (size_t)snprintf(text + at, size - at, "%s%s%s %s", at == 0 ? " (" : ", ", named ? "" : "node ", name,
                            node_is_up(front, outcome->missing[i]) ? "did not answer" : "is down");
   }
   if (at > 0 && at < size) {
     snprintf(text + at, size - at, ")");
+  }
+}
+
+/* Why a node that is no member does not serve, and what to do. */
+static void not_member(const struct front *front, struct output *out) {
+  const char *refusal = shard_join_refusal(front_shard(front));
+  if (front_was_removed(front)) {
+    output_error_format(out, "%s this node was removed from its cluster: ask another one", err_code(ERR_NOTMEMBER));
+  } else {
+    output_error_format(out, "%s this node is not yet a member of a cluster: %s", err_code(ERR_NOTMEMBER),
+                        refusal != NULL ? refusal : "it is asking its seeds to take it in");
   }
 }
 
@@ -67,6 +98,10 @@ void front_error(const struct front *front, const struct reply *reply, bool put,
   const char *letters = quorum_letters(outcome->kind);
   if (reply->why != NULL) {
     output_error_format(out, "%s %s", err_code(reply->err), reply->why);
+    return;
+  }
+  if (reply->err == ERR_NOTMEMBER) {
+    not_member(front, out);
     return;
   }
   if ((reply->err != ERR_QUORUM && reply->err != ERR_TIMEOUT) || letters[0] == '\0') {

@@ -347,6 +347,7 @@ void front_free(struct front *front) {
     output_free(&front->cluster.texts[i][0]);
     output_free(&front->cluster.texts[i][1]);
   }
+  free(front->staging);
   free(front->command_calls);
   explicit_bzero(front->password, sizeof(front->password));
   free(front);

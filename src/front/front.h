@@ -43,6 +43,8 @@ struct front_services {
     uint64_t peer_queue_dropped; /* messages dropped because a peer's queue was full */
     uint64_t commits, commit_batches, loop_iterations;
     uint64_t value_memory_used, value_memory_capacity;
+    uint64_t move_bytes_per_s; /* option move-rate; 0: no limit */
+    bool handed_over;          /* it was removed, and nothing is left here that others need */
   } (*facts)(void *context);
   struct server *(*server)(void *context);
 };
@@ -58,5 +60,6 @@ const struct server_handler *front_handler(struct front *front);
 void front_reply(struct front *front, const struct reply *reply); /* borrowed */
 void front_set_password(struct front *front, const char *password);
 void front_set_value_max(struct front *front, uint32_t bytes);
+void front_second(struct front *front); /* once a second: looks at how fast partitions move */
 
 #endif

@@ -6,7 +6,10 @@
 #include "front/front.h"
 #include "front/output.h"
 #include "front/pending.h"
+#include "front/progress.h"
 #include "front/resp.h"
+#include "front/roster.h"
+#include "front/staging.h"
 #include "os/list.h"
 
 #define PASSWORD_MAX_BYTES 256u
@@ -73,6 +76,9 @@ struct front {
   struct list starved;
   struct front_counts counts;
   struct cluster_cache cluster;
+  struct progress progress;
+  struct staging *staging;                     /* changes of membership that are being planned; NULL: none */
+  uint64_t committing;                         /* the plan that the core was given last */
   uint16_t command_slots[COMMAND_TABLE_SLOTS]; /* index into the table, plus 1 */
   uint64_t *command_calls;                     /* by index into the table */
   struct past past;                            /* scratch */
@@ -109,7 +115,12 @@ void session_reset(struct session *session);
 
 /* The reply for what went wrong with a core command. */
 void front_error(const struct front *front, const struct reply *reply, bool put, struct output *out);
-/* A node's name, or its id in hex where it is not in the ring. `text` has NAME_MAX_BYTES + 1 bytes. */
-void front_node_name(const struct ring *ring, uint32_t node, char *text);
+/* A node's name, also of one that has left, or its id in hex. `text` has NAME_MAX_BYTES + 1 bytes.
+ * False: it has no name. */
+bool front_node_name(const struct front *front, uint32_t node, char *text);
+/* N of bucket `default`. */
+uint32_t front_replicas(const struct front *front);
+/* This node was a member, and the history has taken it out. */
+bool front_was_removed(const struct front *front);
 
 #endif

@@ -5,7 +5,8 @@
 #include "base/assert.h"
 #include "base/plant.h"
 
-/* with hints at one time; more are counted together and not delivered: never seen */
+/* With hints at one time. Hints for one more are kept, but neither counted nor delivered until the node is started
+ * again: members of two layouts are no more than these, and what is for others is not handed off (move/strays.h). */
 #define OWNERS_MAX (2u * MEMBERS_MAX)
 #define OWNER_BYTES 4u
 #define TAG_BITS 56u
@@ -92,14 +93,35 @@ static uint32_t owner_of(struct bytes hint_key) {
   return (uint32_t)d[0] << 24 | (uint32_t)d[1] << 16 | (uint32_t)d[2] << 8 | d[3];
 }
 
-/* The owner's tally, made if need be; NULL when the table is full. */
-static struct tally *tally_of(struct handoff *handoff, uint32_t owner) {
+static uint32_t tally_place(const struct handoff *handoff, uint32_t owner) {
   uint32_t at = 0;
   while (at < handoff->tally_count && handoff->tallies[at].owner < owner) {
     at += 1;
   }
+  return at;
+}
+
+/* Makes room by forgetting an owner who has no hints, if there is one. */
+static void tally_forget(struct handoff *handoff) {
+  uint32_t at = 0;
+  while (at < handoff->tally_count && handoff->tallies[at].count > 0) {
+    at += 1;
+  }
+  if (at < handoff->tally_count) {
+    handoff->tally_count -= 1;
+    memmove(&handoff->tallies[at], &handoff->tallies[at + 1], (handoff->tally_count - at) * sizeof handoff->tallies[0]);
+  }
+}
+
+/* The owner's tally, made if need be; NULL when the table is full. */
+static struct tally *tally_of(struct handoff *handoff, uint32_t owner) {
+  uint32_t at = tally_place(handoff, owner);
   if (at < handoff->tally_count && handoff->tallies[at].owner == owner) {
     return &handoff->tallies[at];
+  }
+  if (handoff->tally_count == OWNERS_MAX) {
+    tally_forget(handoff);
+    at = tally_place(handoff, owner);
   }
   if (handoff->tally_count == OWNERS_MAX) {
     return NULL;
@@ -239,6 +261,13 @@ static void turn_end(struct handoff *handoff, struct step *step, bool back_off) 
   handoff->deadline_ns = step->now_ns + IDLE_NS; /* the deletions of this turn are done by then */
 }
 
+/* Has it left all live layouts? What was kept for it is given to the replicas of its keys (move/strays.h); here it is
+ * only looked whether the count is right that none is left. */
+static bool is_gone(const struct step *step, uint32_t owner) {
+  ASSERT(owner != 0);
+  return ring_find(step->ring, owner) < 0 && ring_find(step->base, owner) < 0;
+}
+
 static void scan_next(struct handoff *handoff, struct step *step) {
   uint8_t bytes[OWNER_BYTES];
   for (uint32_t i = 0; i < OWNER_BYTES; i++) {
@@ -256,8 +285,9 @@ static void scan_next(struct handoff *handoff, struct step *step) {
   handoff->refused = handoff->refused && !handoff->from_start;
   handoff->state = HANDOFF_SCANNING;
   handoff->deadline_ns = UINT64_MAX;
-  step_scan(step, token_make(TOKEN_HANDOFF, 1), SPACE_HINTS, from, prefix, handoff->credit, HANDOFF_WINDOW_BYTES,
-            false);
+  bool gone = is_gone(step, handoff->owner);
+  step_scan(step, token_make(TOKEN_HANDOFF, 1), SPACE_HINTS, from, prefix, gone ? 1 : handoff->credit,
+            HANDOFF_WINDOW_BYTES, gone);
   blob_put(prefix);
 }
 
@@ -283,7 +313,7 @@ static void deliver(struct handoff *handoff, struct step *step, uint32_t index, 
 static void batch_scanned(struct handoff *handoff, struct step *step, const struct event *event) {
   ASSERT(handoff->open == 0);
   ASSERT(event->scan.count <= HANDOFF_WINDOW);
-  if (event->scan.err != ERR_OK || !step_is_up(step, handoff->owner)) {
+  if (event->scan.err != ERR_OK) {
     turn_end(handoff, step, true);
     return;
   }
@@ -294,6 +324,10 @@ static void batch_scanned(struct handoff *handoff, struct step *step, const stru
       show_totals(handoff, step);
     }
     turn_end(handoff, step, handoff->refused);
+    return;
+  }
+  if (!step_is_up(step, handoff->owner) || event->scan.entries[0].value == NULL) {
+    turn_end(handoff, step, true);
     return;
   }
   blob_put(handoff->cursor);
@@ -387,20 +421,29 @@ void handoff_message(struct handoff *handoff, struct step *step, uint32_t from, 
   show_totals(handoff, step);
 }
 
-/* The next owner in turn that is up, has hints, and is not being left alone. */
-static void turn_begin(struct handoff *handoff, struct step *step) {
+/* The next owner in turn that has hints, is not being left alone, and is up, or gone; the count of owners: none. */
+static uint32_t turn_find(const struct handoff *handoff, const struct step *step, bool gone) {
   for (uint32_t i = 0; i < handoff->tally_count; i++) {
     uint32_t at = (handoff->turn + 1 + i) % handoff->tally_count;
     const struct tally *tally = &handoff->tallies[at];
-    if (tally->count > 0 && tally->not_before_ns <= step->now_ns && step_is_up(step, tally->owner) &&
-        !PLANTED(hint_leak)) {
-      handoff->turn = at;
-      handoff->owner = tally->owner;
-      scan_next(handoff, step);
-      return;
+    bool wanted = gone ? is_gone(step, tally->owner) : step_is_up(step, tally->owner);
+    if (tally->count > 0 && tally->not_before_ns <= step->now_ns && wanted && !PLANTED(hint_leak)) {
+      return at;
     }
   }
-  handoff->deadline_ns = step->now_ns + IDLE_NS;
+  return handoff->tally_count;
+}
+
+static void turn_begin(struct handoff *handoff, struct step *step) {
+  uint32_t at = turn_find(handoff, step, false);
+  at = at < handoff->tally_count ? at : turn_find(handoff, step, true);
+  if (at == handoff->tally_count) {
+    handoff->deadline_ns = step->now_ns + IDLE_NS;
+    return;
+  }
+  handoff->turn = at;
+  handoff->owner = handoff->tallies[at].owner;
+  scan_next(handoff, step);
 }
 
 void handoff_tick(struct handoff *handoff, struct step *step) {

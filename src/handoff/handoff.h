@@ -12,6 +12,7 @@
  * deleted only after its owner has acknowledged that it is durable there, and only if it is still the object that was
  * delivered (HINT_DROP): what was added to it meanwhile stays. Hints never expire. One that the owner can not take (it
  * would grow too large there, or is damaged) is kept and passed over, so that it does not hold up those behind it.
+ * Hints for a node that no live layout has any more are counted only: move/strays.h gives them away.
  *
  * INVARIANTS: at most one batch is under way; the count of an owner is never less than the hints that are durable. It
  * may be more for a while (one that was made while they were being counted may be met twice); it is put right when a

@@ -24,10 +24,14 @@ static struct peer *find_mutable(struct detector *detector, uint32_t node) {
   return map_find(&detector->index, node, &place) ? &detector->peers[place] : NULL;
 }
 
+static bool is_stranger(const struct peer *peer) {
+  return !peer->known;
+}
+
 /* Returns NULL for a stranger too many. */
-static struct peer *take_place(struct detector *detector, uint32_t node, uint16_t ring_index) {
+static struct peer *take_place(struct detector *detector, uint32_t node, bool known) {
   ASSERT(node != 0);
-  if (ring_index == NO_RING_INDEX) {
+  if (!known) {
     if (detector->stranger_count >= STRANGERS_MAX) {
       return NULL;
     }
@@ -41,13 +45,14 @@ static struct peer *take_place(struct detector *detector, uint32_t node, uint16_
   struct peer *peer = &detector->peers[place];
   memset(peer, 0, sizeof(*peer));
   peer->node = node;
-  peer->ring_index = ring_index;
+  peer->known = known;
+  peer->ring_index = peer->base_index = NO_RING_INDEX;
   map_insert(&detector->index, node, place);
   return peer;
 }
 
 static void give_place_back(struct detector *detector, struct peer *peer) {
-  ASSERT(peer->ring_index == NO_RING_INDEX);
+  ASSERT(is_stranger(peer));
   ASSERT(detector->stranger_count > 0);
   bool removed = map_remove(&detector->index, peer->node);
   ASSERT(removed);
@@ -55,12 +60,51 @@ static void give_place_back(struct detector *detector, struct peer *peer) {
   memset(peer, 0, sizeof(*peer));
 }
 
-static void set_up(struct detector *detector, struct peer *peer, bool up) {
-  peer->up = up;
-  if (peer->ring_index != NO_RING_INDEX) {
-    ASSERT(peer->ring_index < MEMBERS_MAX);
-    detector->up[peer->ring_index] = up;
+static bool is_live(const struct peer *peer) {
+  return peer->ring_index != NO_RING_INDEX || peer->base_index != NO_RING_INDEX;
+}
+
+static uint16_t index_in(const struct ring *ring, uint32_t node) {
+  int index = ring_find(ring, node);
+  ASSERT(index < (int)MEMBERS_MAX);
+  return index < 0 ? NO_RING_INDEX : (uint16_t)index;
+}
+
+/* What the rings and the history say of a peer. */
+static void look_up(const struct member *member, struct peer *peer) {
+  ASSERT(peer->node != member->self);
+  peer->ring_index = index_in(member->target, peer->node);
+  peer->base_index = index_in(member->base, peer->node);
+  bool newest = ring_find(member->newest, peer->node) >= 0;
+  peer->known = newest || is_live(peer);
+  peer->removed = !newest && (peer->known || history_knows(&member->records.history, peer->node) == KNOWN_GONE);
+}
+
+/* Puts the fence of a peer up or down, and shows whether it is up. */
+static void settle(struct member *member, struct peer *peer) {
+  struct detector *detector = &member->detector;
+  bool wanted = peer->removed && is_live(peer);
+  peer->abreast =
+      peer->removed && peer->told && barrier_is_abreast(member, peer->node, &peer->heartbeat.mark, is_live(peer));
+  if (!wanted || (peer->up && peer->abreast)) {
+    detector->returned = detector->returned || (wanted && peer->fenced);
+    peer->fenced = false;
+  } else if (!peer->up) {
+    peer->fenced = true;
   }
+  ASSERT(!peer->up || peer->connected);
+  bool shown = peer->up && !peer->fenced;
+  if (peer->ring_index != NO_RING_INDEX) {
+    detector->up[peer->ring_index] = shown;
+  }
+  if (peer->base_index != NO_RING_INDEX) {
+    detector->base_up[peer->base_index] = shown;
+  }
+}
+
+static void set_up(struct member *member, struct peer *peer, bool up) {
+  peer->up = up;
+  settle(member, peer);
 }
 
 void detector_connected(struct member *member, struct step *step, uint32_t node) {
@@ -70,15 +114,16 @@ void detector_connected(struct member *member, struct step *step, uint32_t node)
   }
   struct peer *peer = find_mutable(detector, node);
   if (peer == NULL) {
-    peer = take_place(detector, node, NO_RING_INDEX);
+    peer = take_place(detector, node, false);
   }
   if (peer == NULL) {
     return;
   }
+  look_up(member, peer);
   peer->connected = true;
   peer->lag_known = false;
   peer->last_heard_ns = step->now_ns; /* it has just proved itself to us */
-  set_up(detector, peer, true);
+  set_up(member, peer, true);
 }
 
 void detector_disconnected(struct member *member, uint32_t node) {
@@ -87,8 +132,8 @@ void detector_disconnected(struct member *member, uint32_t node) {
     return;
   }
   peer->connected = false;
-  set_up(&member->detector, peer, false);
-  if (peer->ring_index == NO_RING_INDEX) {
+  set_up(member, peer, false);
+  if (is_stranger(peer)) {
     give_place_back(&member->detector, peer);
   }
 }
@@ -100,7 +145,7 @@ void detector_heard(struct member *member, struct step *step, uint32_t node) {
   }
   peer->last_heard_ns = step->now_ns;
   if (peer->connected && !peer->up && !PLANTED(never_up)) {
-    set_up(&member->detector, peer, true);
+    set_up(member, peer, true);
   }
 }
 
@@ -129,18 +174,61 @@ uint32_t detector_lag(struct member *member, const struct step *step, uint32_t n
   return more > 0 ? (uint32_t)more : 0;
 }
 
-void detector_heartbeat(struct member *member, uint32_t node, const struct heartbeat *heartbeat) {
+/* Marks only grow, and a smaller one has come late. But one that was removed before it told what it knew forgets that
+ * (gossip.c), and its target may become shorter: of such a one, what it said later counts. */
+static bool is_late(const struct peer *peer, const struct heartbeat *heartbeat, uint64_t hlc) {
+  ASSERT(peer->node != 0);
+  bool forgets =
+      peer->removed && hlc > peer->heartbeat_hlc && heartbeat->mark.base_count == peer->heartbeat.mark.base_count;
+  return peer->told && !forgets && mark_compare(&heartbeat->mark, &peer->heartbeat.mark) < 0;
+}
+
+void detector_heartbeat(struct member *member, uint32_t node, const struct heartbeat *heartbeat, uint64_t hlc) {
   struct peer *peer = find_mutable(&member->detector, node);
-  if (peer != NULL) {
-    peer->heartbeat = *heartbeat;
+  if (peer == NULL) {
+    return;
+  }
+  struct heartbeat before = peer->heartbeat;
+  bool late = is_late(peer, heartbeat, hlc);
+  peer->heartbeat = *heartbeat;
+  if (late) {
+    peer->heartbeat.mark = before.mark;
+    peer->heartbeat.history_digest = before.history_digest;
+    peer->heartbeat.fences = before.fences;
+  }
+  peer->heartbeat_hlc = hlc > peer->heartbeat_hlc ? hlc : peer->heartbeat_hlc;
+  peer->told = true;
+  ASSERT(peer->heartbeat.mark.base_count >= before.mark.base_count);
+  settle(member, peer);
+}
+
+bool detector_note_foreign(struct member *member, uint32_t node) {
+  struct peer *peer = find_mutable(&member->detector, node);
+  bool news = peer != NULL && !peer->foreign;
+  if (news) {
+    peer->foreign = true;
+  }
+  return news;
+}
+
+static void give_members_places(struct member *member, const struct ring *ring) {
+  struct detector *detector = &member->detector;
+  ASSERT(ring->member_count <= MEMBERS_MAX);
+  for (uint32_t i = 0; i < ring->member_count; i++) {
+    uint32_t node = ring->members[i].node;
+    if (node != member->self && find_mutable(detector, node) == NULL) {
+      struct peer *peer = take_place(detector, node, true);
+      ASSERT(peer != NULL);
+      look_up(member, peer);
+      settle(member, peer);
+    }
   }
 }
 
-void detector_refold(struct member *member) {
+void detector_refresh(struct member *member) {
   struct detector *detector = &member->detector;
-  const struct ring *ring = &member->ring;
-  ASSERT(ring->member_count <= MEMBERS_MAX);
   memset(detector->up, 0, sizeof(detector->up));
+  memset(detector->base_up, 0, sizeof(detector->base_up));
   detector->stranger_count = 0;
   /* 1. What is known keeps its place while it is connected or a member. */
   for (uint32_t i = 0; i < PEERS_MAX; i++) {
@@ -148,24 +236,25 @@ void detector_refold(struct member *member) {
     if (peer->node == 0) {
       continue;
     }
-    int index = ring_find(ring, peer->node);
-    peer->ring_index = index < 0 ? NO_RING_INDEX : (uint16_t)index;
-    detector->stranger_count += index < 0 ? 1u : 0u;
-    if (index < 0 && !peer->connected) {
+    look_up(member, peer);
+    detector->stranger_count += is_stranger(peer) ? 1u : 0u;
+    if (is_stranger(peer) && !peer->connected) {
       give_place_back(detector, peer);
     } else {
-      set_up(detector, peer, peer->up);
+      settle(member, peer);
     }
   }
   /* 2. Every other member gets one. */
-  for (uint32_t i = 0; i < ring->member_count; i++) {
-    uint32_t node = ring->members[i].node;
-    if (node == member->self) {
-      detector->up[i] = true;
-    } else if (find_mutable(detector, node) == NULL) {
-      struct peer *peer = take_place(detector, node, (uint16_t)i);
-      ASSERT(peer != NULL);
-    }
+  give_members_places(member, member->target);
+  give_members_places(member, member->base);
+  give_members_places(member, member->newest);
+  uint16_t own = index_in(member->target, member->self);
+  if (own != NO_RING_INDEX) {
+    detector->up[own] = true;
+  }
+  own = index_in(member->base, member->self);
+  if (own != NO_RING_INDEX) {
+    detector->base_up[own] = true;
   }
 }
 
@@ -182,7 +271,8 @@ static void forgive(struct detector *detector, uint64_t now_ns, uint64_t latenes
   }
 }
 
-static void find_silent(struct detector *detector, uint64_t now_ns, uint64_t timeout_ns) {
+static void find_silent(struct member *member, uint64_t now_ns, uint64_t timeout_ns) {
+  struct detector *detector = &member->detector;
   for (uint32_t i = 0; i < PEERS_MAX; i++) {
     struct peer *peer = &detector->peers[i];
     if (peer->node == 0 || !peer->up) {
@@ -190,18 +280,27 @@ static void find_silent(struct detector *detector, uint64_t now_ns, uint64_t tim
     }
     ASSERT(now_ns >= peer->last_heard_ns);
     if (now_ns - peer->last_heard_ns > timeout_ns) {
-      set_up(detector, peer, false);
+      set_up(member, peer, false);
     }
   }
 }
 
-static void send_heartbeats(struct member *member, struct step *step) {
-  struct message message = {.type = MESSAGE_HEARTBEAT, .heartbeat = member->detector.own};
+void detector_send_heartbeats(struct member *member, struct step *step) {
+  const struct detector *detector = &member->detector;
+  struct message message = {.type = MESSAGE_HEARTBEAT, .heartbeat = detector->own};
+  ASSERT(detector->own.nospace <= 1);
+  if (member->records.digest == 0) {
+    return;
+  }
   message.heartbeat.sealed = member->seal == SEAL_NONE ? 0 : 1;
-  ASSERT(message.heartbeat.nospace <= 1);
-  for (uint32_t i = 0; i < member->ring.member_count; i++) {
-    const struct peer *peer = detector_find(&member->detector, member->ring.members[i].node);
-    if (peer != NULL && peer->connected) {
+  message.heartbeat.props_digest = member->records.buckets_digest;
+  layout_tell(member, &message.heartbeat);
+  for (uint32_t i = 0; i < PEERS_MAX; i++) {
+    const struct peer *peer = &detector->peers[i];
+    /* One that was removed and still speaks with us has to hear from us what it may hand over; so has one whose
+     * addition was lost with the node that issued it. */
+    if (peer->node != 0 && peer->connected && (peer->known || peer->told)) {
+      ASSERT(peer->node != member->self);
       step_send(step, peer->node, &message);
     }
   }
@@ -216,22 +315,19 @@ void detector_tick(struct member *member, struct step *step, uint64_t lateness_n
   if (step->now_ns < detector->heartbeat_due_ns) {
     return;
   }
-  find_silent(detector, step->now_ns, timeout_ns);
-  if (member->is_member) {
-    send_heartbeats(member, step);
-  }
+  find_silent(member, step->now_ns, timeout_ns);
+  detector_send_heartbeats(member, step);
   detector->heartbeat_due_ns = step->now_ns + step->tunables->heartbeat_ns;
   ASSERT(detector->heartbeat_due_ns > step->now_ns);
 }
 
-uint32_t detector_random(struct member *member, struct step *step, bool members) {
+uint32_t detector_random(struct member *member, struct step *step) {
   const struct detector *detector = &member->detector;
   uint32_t candidates[PEERS_MAX];
   uint32_t count = 0;
   for (uint32_t i = 0; i < PEERS_MAX; i++) {
     const struct peer *peer = &detector->peers[i];
-    bool fits = members ? peer->up && peer->ring_index != NO_RING_INDEX : peer->connected;
-    if (peer->node != 0 && fits) {
+    if (peer->node != 0 && peer->connected) {
       candidates[count] = peer->node;
       count += 1;
     }

@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "base/heap.h"
+#include "base/plant.h"
 #include "member/state.h"
 
 /* An encoded record is smaller than its struct, its name being as long as it is; this leaves room all the same. */
@@ -23,7 +24,8 @@ void records_init(struct records *records, const struct shard_config *config) {
     enum err err = bucket_table_merge(&records->buckets, config->buckets, &changed);
     ASSERT(err == ERR_OK || err == ERR_FULL);
   }
-  records->staged = records->history;
+  history_copy(&records->staged, &records->history);
+  records->digest = history_digest(&records->history);
   records->buckets_digest = bucket_table_digest(&records->buckets);
 }
 
@@ -107,10 +109,25 @@ void records_commit(struct member *member, struct step *step) {
   struct records *records = &member->records;
   ASSERT(step->now_ns > 0);
   if (records->staged_dirty && records->committing == NULL) {
-    commit_history(member, step);
+    if (member->layout.stored) {
+      commit_history(member, step);
+    } else {
+      /* First it is durable that there is no base: or the history alone would say that nothing ever moved. */
+      layout_store_first(member, step);
+    }
   }
   if (records->buckets_dirty && !records->buckets_committing) {
     commit_buckets(member, step);
+  }
+}
+
+static void tell_all(struct member *member, struct step *step) {
+  ASSERT(member->records.digest != 0);
+  for (uint32_t i = 0; i < PEERS_MAX; i++) {
+    const struct peer *peer = &member->detector.peers[i];
+    if (peer->node != 0 && peer->connected && peer->known) {
+      records_send_history(member, step, peer->node, 0);
+    }
   }
 }
 
@@ -124,21 +141,23 @@ void records_history_committed(struct member *member, struct step *step, enum er
     blob_put(blob);
     records->staged_dirty = true;
     retry_later(records, step);
-    join_withdraw(member, step);
-    return;
-  }
-  if (join_too_late(member, step->now_ns)) {
-    blob_put(blob);
-    join_withdraw(member, step);
-    records_commit(member, step);
+    change_committed(member, step, err);
     return;
   }
   uint32_t added = 0;
+  history_init(&records->history);
   enum err merged = history_merge(&records->history, blob_bytes(blob), &added);
   ASSERT(merged == ERR_OK);
   blob_put(records->history_blob);
   records->history_blob = blob;
-  member_refold(member, step);
+  records->digest = history_digest(&records->history);
+  layout_history_changed(member, step);
+  join_refolded(member);
+  if (records->tell && !records->staged_dirty) {
+    records->tell = false;
+    tell_all(member, step);
+  }
+  change_committed(member, step, ERR_OK);
   records_commit(member, step);
 }
 
@@ -155,20 +174,53 @@ void records_buckets_committed(struct member *member, struct step *step, enum er
   records_commit(member, step);
 }
 
-void records_unstage(struct member *member, struct step *step) {
+/* The base was known in full to all that had a part in it when they said KNOWS: nothing can come into it any more, and
+ * who missed it is given the outcome. It is only another form of the same history, so what the disk has will do until
+ * the next commit. */
+void records_fold(struct member *member, const struct step *step) {
   struct records *records = &member->records;
-  ASSERT(records->committing == NULL);
-  ASSERT(step->now_ns > 0);
-  records->staged = records->history;
-  /* The store may hold what is being taken back. */
-  records->staged_dirty = true;
+  const struct ring *ring = PLANTED(fold_early) ? member->newest : member->base;
+  const uint32_t folded = records->history.snapshot.ring.records;
+  if (!member->has_base || ring->records <= folded || ring->records - folded < step->tunables->fold_records) {
+    return;
+  }
+  if (history_compact(&records->staged, ring) != ERR_OK) {
+    return; /* a record of a removed node has come into it, and will be forgotten */
+  }
+  enum err err = history_compact(&records->history, ring);
+  ASSERT(err == ERR_OK);
+  blob_put(records->history_blob);
+  records->history_blob = NULL;
+}
+
+/* What a history ends with, as far as its identity goes. */
+struct identity {
+  uint64_t time;
+  uint32_t issuer;
+};
+
+static struct identity last_of(const struct history *history) {
+  ASSERT(history->count <= HISTORY_MAX);
+  if (history->count == 0) {
+    return (struct identity){history->snapshot.time, history->snapshot.issuer};
+  }
+  const struct change *last = &history->changes[history->count - 1];
+  return (struct identity){last->time, last->issuer};
+}
+
+uint64_t records_next_time(struct member *member, struct step *step) {
+  const struct history *staged = &member->records.staged;
+  uint64_t latest = last_of(staged).time;
+  uint64_t time = hlc_tick(step->hlc, step->wall_ms);
+  ASSERT(time > 0);
+  return time > latest ? time : latest + 1;
 }
 
 /* -- gossip -------------------------------------------------------------------------- */
 
 void records_send_history(struct member *member, struct step *step, uint32_t to, uint8_t flags) {
   struct records *records = &member->records;
-  if (records->history.count == 0) {
+  if (records->digest == 0) {
     return;
   }
   if (records->history_blob == NULL) {
@@ -180,6 +232,7 @@ void records_send_history(struct member *member, struct step *step, uint32_t to,
   ASSERT(to != member->self);
   struct message message = {.type = MESSAGE_HISTORY,
                             .flags = flags,
+                            .digest = member->layout.mark.base_digest,
                             .object = blob_bytes(records->history_blob),
                             .object_blob = records->history_blob};
   step_send(step, to, &message);
@@ -206,10 +259,28 @@ void records_buckets_changed(struct member *member, struct step *step) {
   records->buckets_dirty = true;
   records_commit(member, step);
   ASSERT(records->buckets_digest != 0);
-  for (uint32_t i = 0; i < member->ring.member_count; i++) {
-    if (member->ring.members[i].node != member->self && member->detector.up[i]) {
-      send_props(member, step, member->ring.members[i].node, 0, BYTES_NONE);
+  for (uint32_t i = 0; i < PEERS_MAX; i++) {
+    const struct peer *peer = &member->detector.peers[i];
+    if (peer->node != 0 && peer->known && peer->up) {
+      send_props(member, step, peer->node, 0, BYTES_NONE);
     }
+  }
+}
+
+static void send_gossip(struct member *member, struct step *step, uint32_t to) {
+  const struct records *records = &member->records;
+  ASSERT(to != member->self);
+  struct message message = {.type = MESSAGE_GOSSIP,
+                            .gossip = {.history_digest = records->digest, .props_digest = records->buckets_digest}};
+  step_send(step, to, &message);
+}
+
+void records_heartbeat(struct member *member, struct step *step, uint32_t from, const struct heartbeat *heartbeat) {
+  const struct peer *peer = detector_find(&member->detector, from);
+  ASSERT(from != member->self);
+  if (peer != NULL && peer->known && member->records.digest != 0 && layout_is_newcomer(member) &&
+      heartbeat->props_digest != member->records.buckets_digest) {
+    send_gossip(member, step, from);
   }
 }
 
@@ -224,64 +295,169 @@ void records_tick(struct member *member, struct step *step) {
   }
   records->gossip_due_ns = step->now_ns + step->tunables->gossip_ns;
   ASSERT(records->gossip_due_ns > step->now_ns);
-  uint32_t to = member->is_member ? detector_random(member, step, true) : 0;
+  /* Members or not: one that was removed while it was away may not know any that is left. */
+  uint32_t to = records->digest != 0 ? detector_random(member, step) : 0;
   if (to == 0) {
     return;
   }
-  ASSERT(to != member->self);
-  struct message message = {.type = MESSAGE_GOSSIP,
-                            .gossip = {.history_digest = member->ring.digest, .props_digest = records->buckets_digest}};
-  step_send(step, to, &message);
+  send_gossip(member, step, to);
   COUNT(step->stats->gossip_rounds);
 }
 
-void records_gossip(struct member *member, struct step *step, uint32_t from, const struct gossip *gossip) {
+/* Does the sender lack the base that we can tell it? Heartbeats tell it too, but not to a node of which its own members
+ * know nothing yet. */
+static bool lacks_base(const struct member *member, uint32_t from) {
+  const struct peer *peer = detector_find(&member->detector, from);
   ASSERT(from != member->self);
-  if (!member->is_member || gossip->history_digest == 0) {
+  return member->has_base && (peer == NULL || !peer->told || peer->heartbeat.mark.base_count == 0);
+}
+
+void records_gossip(struct member *member, struct step *step, uint32_t from, const struct gossip *gossip) {
+  const struct records *records = &member->records;
+  ASSERT(from != member->self);
+  if (records->digest == 0 || gossip->history_digest == 0) {
     return;
   }
   /* Also to a node that our history does not have: it may be a member by a record that has not reached us. */
-  if (gossip->history_digest != member->ring.digest) {
+  if (gossip->history_digest != records->digest) {
     records_send_history(member, step, from, MESSAGE_WANT);
+  } else if (lacks_base(member, from)) {
+    records_send_history(member, step, from, 0);
   }
-  bool known = ring_find(&member->ring, from) >= 0;
-  if (known && gossip->props_digest != member->records.buckets_digest) {
+  const struct peer *peer = detector_find(&member->detector, from);
+  if (member->serves && peer != NULL && (peer->known || peer->removed) &&
+      gossip->props_digest != records->buckets_digest) {
     send_props(member, step, from, MESSAGE_WANT, BYTES_NONE);
   }
 }
 
-static const struct change *founding_of(const struct history *history) {
-  ASSERT(history->count <= HISTORY_MAX);
-  for (uint32_t i = 0; i < history->count; i++) {
-    if (history->changes[i].kind == CHANGE_FOUND) {
-      return &history->changes[i];
-    }
-  }
-  return NULL;
-}
-
-/* Is `node` a member by the latest that a history says of it? */
-static bool history_has(const struct history *history, uint32_t node) {
-  ASSERT(history->count <= HISTORY_MAX);
-  for (uint32_t i = history->count; i > 0; i--) {
-    const struct change *change = &history->changes[i - 1];
-    if (change->node == node && change->kind != CHANGE_REWEIGH) {
-      return change->kind != CHANGE_REMOVE;
-    }
-  }
-  return false;
-}
-
 /* Does a received history tell of our cluster (of any, while we have none)? */
 static bool same_cluster(const struct history *ours, const struct history *theirs) {
-  const struct change *a = founding_of(ours);
-  const struct change *b = founding_of(theirs);
+  const struct change *a = history_founding(ours);
+  const struct change *b = history_founding(theirs);
   if (b == NULL) {
     return false;
   }
-  ASSERT(a != NULL || ours->count == 0);
+  ASSERT(a != NULL || history_length(ours) == 0);
   return a == NULL || (a->time == b->time && a->issuer == b->issuer && a->node == b->node &&
                        a->partition_count == b->partition_count);
+}
+
+/* -- histories meet -------------------------------------------------------------------- */
+
+static bool is_before(const struct change *change, struct identity other) {
+  return change->time != other.time ? change->time < other.time : change->issuer < other.issuer;
+}
+
+/* An agreed prefix of the history is for ever: no record may come into its middle. One can only come from a node that
+ * was taken for dead and removed, for which the others did not wait when they agreed. So it is not taken from that one,
+ * and it forgets it when it is told: what a dead node knew alone is lost with it. Not so while it is waited for: then
+ * nothing has been agreed without it. */
+static bool is_late(const struct history *history, const struct change *change) {
+  return is_before(change, last_of(history)) && history_knows(history, change->issuer) == KNOWN_GONE;
+}
+
+/* Takes out of `history` each record that is late for `judge` and that `judge` does not have. */
+static void drop_late(struct history *history, const struct history *judge) {
+  uint32_t kept = 0;
+  uint32_t at = 0;
+  for (uint32_t i = 0; i < history->count; i++) {
+    const struct change *change = &history->changes[i];
+    while (at < judge->count && is_before(&judge->changes[at], (struct identity){change->time, change->issuer})) {
+      at += 1;
+    }
+    bool known =
+        at < judge->count && judge->changes[at].time == change->time && judge->changes[at].issuer == change->issuer;
+    if (known || !is_late(judge, change)) {
+      history->changes[kept] = *change;
+      kept += 1;
+    }
+  }
+  ASSERT(kept <= history->count);
+  history->count = kept;
+}
+
+/* What is older than the trail of what was folded away can not be told any more: it is believed. */
+static bool has_prefix(const struct history *history, uint32_t count, uint64_t digest) {
+  ASSERT(digest != 0);
+  if (count == 0 || count > history_length(history)) {
+    return false;
+  }
+  const uint64_t known = history_prefix_digest(history, count);
+  return known == digest || known == 0;
+}
+
+/* Can we live by that history: by our layouts, and by the base of the sender? Two that can not have each removed the
+ * other while they were apart. */
+static bool is_livable(const struct member *member, const struct history *merged, uint32_t from, uint64_t their_base) {
+  const struct layout *layout = &member->layout;
+  const struct peer *peer = detector_find(&member->detector, from);
+  if (member->has_base && !has_prefix(merged, layout->base_count, member->base->digest)) {
+    return false;
+  }
+  if (layout_is_bound(member) && !has_prefix(merged, layout->target_count, member->target->digest)) {
+    return false;
+  }
+  if (their_base == 0 || history_find_prefix(merged, their_base) >= 0) {
+    return true;
+  }
+  const struct mark *mark = peer != NULL && peer->told ? &peer->heartbeat.mark : NULL;
+  return mark != NULL && mark->base_digest == their_base && has_prefix(merged, mark->base_count, their_base);
+}
+
+/* May the others have agreed without that node? */
+static bool is_outsider(const struct member *member, uint32_t node) {
+  const struct peer *peer = detector_find(&member->detector, node);
+  bool live = ring_find(member->base, node) >= 0 || ring_find(member->target, node) >= 0;
+  ASSERT(node != member->self);
+  return member->has_base && (!live || (peer != NULL && peer->fenced));
+}
+
+/* May they have done so without this node, which what was received removes? */
+static bool is_left_out(const struct member *member, uint32_t from, const struct message *message) {
+  const struct peer *peer = detector_find(&member->detector, from);
+  if (history_knows(&member->records.scratch, member->self) == KNOWN_MEMBER) {
+    return false;
+  }
+  bool told = peer != NULL && peer->told;
+  return (member->has_base && message->digest != member->base->digest) ||
+         (told && peer->heartbeat.mark.phase >= MARK_HOLDS && peer->heartbeat.mark.phase <= MARK_READS);
+}
+
+/* `scratch` is what was received. False when the two do not go together. */
+static bool meet(struct member *member, struct step *step, uint32_t from, const struct message *message) {
+  struct records *records = &member->records;
+  struct history *merged = &records->merged;
+  uint32_t added = 0;
+  history_copy(merged, &records->staged);
+  if (is_left_out(member, from, message)) {
+    drop_late(merged, &records->scratch);
+  }
+  if (history_merge(merged, message->object, &added) != ERR_OK) {
+    return false;
+  }
+  if (is_outsider(member, from)) {
+    drop_late(merged, &records->staged);
+  }
+  if (!is_livable(member, merged, from, message->digest)) {
+    return false;
+  }
+  bool adopted = merged->snapshot.ring.records > records->staged.snapshot.ring.records;
+  if (adopted && history_knows(&records->staged, member->self) != KNOWN_NOT &&
+      history_knows(merged, member->self) == KNOWN_NOT) {
+    history_outlaw(merged, member->self); /* we have been away for so long that we are forgotten */
+  }
+  if (!member->has_base) {
+    member->layout.base_hint = message->digest;
+  }
+  if (history_digest(merged) != history_digest(&records->staged)) {
+    history_copy(&records->staged, merged);
+    records->staged_dirty = true;
+    records_commit(member, step);
+  } else {
+    layout_run(member, step);
+  }
+  return true;
 }
 
 void records_history(struct member *member, struct step *step, uint32_t from, const struct message *message) {
@@ -295,22 +471,24 @@ void records_history(struct member *member, struct step *step, uint32_t from, co
   }
   if (!same_cluster(&records->staged, &records->scratch)) {
     COUNT(step->stats->messages_bad);
+    if (detector_note_foreign(member, from)) {
+      records->foreigner = from;
+      records->foreigners += 1;
+    }
     return;
   }
-  bool sender_known = ring_find(&member->ring, from) >= 0 || history_has(&records->scratch, from);
-  bool concerns_us = member->is_member || history_has(&records->scratch, member->self);
+  bool sender_known =
+      history_knows(&records->staged, from) != KNOWN_NOT || history_knows(&records->scratch, from) != KNOWN_NOT;
+  bool concerns_us =
+      history_length(&records->staged) > 0 || history_knows(&records->scratch, member->self) == KNOWN_MEMBER;
   if (!sender_known || !concerns_us) {
     return;
   }
-  if (history_merge(&records->staged, message->object, &added) != ERR_OK) {
+  if (!meet(member, step, from, message)) {
     COUNT(step->stats->messages_bad);
     return;
   }
-  if (added > 0) {
-    records->staged_dirty = true;
-    records_commit(member, step);
-  }
-  if ((message->flags & MESSAGE_WANT) != 0 && history_digest(&records->scratch) != member->ring.digest) {
+  if ((message->flags & MESSAGE_WANT) != 0 && history_digest(&records->scratch) != records->digest) {
     records_send_history(member, step, from, 0);
   }
 }
@@ -318,7 +496,8 @@ void records_history(struct member *member, struct step *step, uint32_t from, co
 void records_props(struct member *member, struct step *step, uint32_t from, const struct message *message) {
   struct records *records = &member->records;
   ASSERT(from != member->self);
-  if (!member->is_member || ring_find(&member->ring, from) < 0) {
+  const struct peer *peer = detector_find(&member->detector, from);
+  if (records->digest == 0 || peer == NULL || !(peer->known || peer->removed)) {
     return;
   }
   uint32_t changed = 0;
@@ -331,6 +510,7 @@ void records_props(struct member *member, struct step *step, uint32_t from, cons
     records->buckets_digest = bucket_table_digest(&records->buckets);
     records->buckets_dirty = true;
     records_commit(member, step);
+    layout_run(member, step);
   }
   if ((message->flags & MESSAGE_WANT) != 0) {
     send_props(member, step, from, 0, message->object);

@@ -4,9 +4,6 @@
 #include "base/heap.h"
 #include "member/state.h"
 
-_Static_assert(JOIN_ISSUE_NS < JOIN_EFFECT_NS && JOIN_EFFECT_NS < JOIN_PROMISE_NS,
-               "promises outlast whatever was issued on them");
-
 #define JITTER_NS (JOIN_RETRY_NS / 4) /* joiners that were started together do not ask together for ever */
 
 /* -- words --------------------------------------------------------------------------- */
@@ -45,6 +42,12 @@ static void say_member(struct writer *w, const struct ring_member *member) {
   say(w, ")");
 }
 
+static void say_place(struct writer *w, const struct change *change) {
+  say(w, change->host);
+  say(w, ":");
+  say_port(w, change->client_port);
+}
+
 static struct bytes sentence(struct member *member, const char *words) {
   struct writer w = reason_begin(member);
   say(&w, words);
@@ -58,94 +61,66 @@ static struct bytes about_member(struct member *member, const struct ring_member
   return writer_bytes(&w);
 }
 
-/* -- promises ------------------------------------------------------------------------ */
+/* -- candidates ---------------------------------------------------------------------- */
 
-bool join_bound(const struct member *member, uint64_t now_ns) {
-  const struct promise *promise = &member->joining.promise;
-  return promise->bound && now_ns < promise->until_ns;
+static uint32_t candidate_find(const struct joining *joining, uint32_t node) {
+  uint32_t place = 0;
+  ASSERT(joining->candidate_count <= JOINERS_MAX);
+  while (place < joining->candidate_count && joining->candidates[place].change.node != node) {
+    place += 1;
+  }
+  return place;
 }
 
-static void promise_make(struct member *member, uint32_t seed, uint32_t joiner, uint64_t request, uint64_t until_ns) {
-  ASSERT(until_ns > 0);
-  ASSERT(member->seal == SEAL_NONE);
-  member->joining.promise =
-      (struct promise){.bound = true, .seed = seed, .joiner = joiner, .request = request, .until_ns = until_ns};
+/* They stand in the order in which they were heard, the latest first; one too many makes the last go. */
+static void candidate_note(struct joining *joining, const struct change *change, uint64_t now_ns) {
+  struct candidate_view *list = joining->candidates;
+  uint32_t place = candidate_find(joining, change->node);
+  ASSERT(change->node != 0);
+  if (place == joining->candidate_count) {
+    place = place < JOINERS_MAX ? place : JOINERS_MAX - 1;
+    joining->candidate_count = place + 1;
+  }
+  memmove(&list[1], &list[0], place * sizeof(list[0]));
+  list[0] = (struct candidate_view){.change = *change, .heard_ns = now_ns};
+}
+
+/* Those who have become members, and those who are silent, wait no more. */
+static void candidates_sift(struct member *member, uint64_t now_ns) {
+  struct joining *joining = &member->joining;
+  uint32_t kept = 0;
+  for (uint32_t i = 0; i < joining->candidate_count; i++) {
+    const struct candidate_view *view = &joining->candidates[i];
+    bool silent = now_ns > view->heard_ns && now_ns - view->heard_ns > CANDIDATE_KEEP_NS;
+    if (!silent && ring_find(member->newest, view->change.node) < 0) {
+      joining->candidates[kept] = *view;
+      kept += 1;
+    }
+  }
+  ASSERT(kept <= joining->candidate_count);
+  joining->candidate_count = kept;
+}
+
+uint32_t member_candidates(const struct member *member, struct candidate_view *out, uint32_t capacity) {
+  const struct joining *joining = &member->joining;
+  uint32_t count = joining->candidate_count < capacity ? joining->candidate_count : capacity;
+  ASSERT(count <= JOINERS_MAX);
+  for (uint32_t i = 0; i < count; i++) {
+    out[i] = joining->candidates[i];
+  }
+  return count;
 }
 
 /* -- the seed ------------------------------------------------------------------------ */
 
-static void send_result(struct step *step, uint32_t to, uint64_t request, enum err err, struct bytes reason) {
+static void send_result(struct step *step, uint32_t to, enum err err, struct bytes reason) {
   ASSERT(to != step->self);
   ASSERT(reason.size <= REASON_MAX_BYTES);
-  struct message message = {.type = MESSAGE_JOIN_RESULT, .request = request, .err = err, .key = reason};
+  struct message message = {.type = MESSAGE_JOIN_RESULT, .err = err, .key = reason};
   step_send(step, to, &message);
 }
 
-/* The asking is over without an ADD: tells the joiner, and releases all who may have promised. */
-static void asking_end(struct member *member, struct step *step, enum err err, struct bytes reason) {
-  struct asking *asking = &member->joining.asking;
-  ASSERT(asking->state != ASKING_IDLE);
-  ASSERT(err != ERR_OK);
-  ASSERT(member->joining.promise.seed == member->self || !member->joining.promise.bound);
-  send_result(step, asking->change.node, 0, err, reason);
-  for (uint32_t i = 0; i < member->ring.member_count; i++) {
-    uint32_t node = member->ring.members[i].node;
-    if (node != member->self && node != asking->change.node) {
-      send_result(step, node, asking->request, err, BYTES_NONE);
-    }
-  }
-  asking->state = ASKING_IDLE;
-  member->joining.promise.bound = false;
-}
-
-/* All have promised: the ADD is committed; it takes effect when that is done. */
-static void asking_issue(struct member *member, struct step *step) {
-  struct asking *asking = &member->joining.asking;
-  struct records *records = &member->records;
-  ASSERT(asking->state == ASKING_ASKED);
-  ASSERT(asking->waiting_count == 0);
-  if (step->now_ns - asking->asked_ns > JOIN_ISSUE_NS) {
-    asking_end(member, step, ERR_RETRY, sentence(member, "the members answered too late; trying again"));
-    return;
-  }
-  if (member->seal != SEAL_NONE || records->staged_dirty || records->committing != NULL) {
-    asking_end(member, step, ERR_RETRY, sentence(member, "the cluster changed meanwhile; trying again"));
-    return;
-  }
-  struct change *change = &asking->change;
-  ASSERT(records->staged.count > 0);
-  uint64_t latest = records->staged.changes[records->staged.count - 1].time;
-  uint64_t time = hlc_tick(step->hlc, step->wall_ms);
-  change->time = time > latest ? time : latest + 1;
-  change->issuer = member->self;
-  enum err err = history_add(&records->staged, change);
-  if (err != ERR_OK) {
-    asking_end(member, step, ERR_REFUSED, sentence(member, "the cluster's history of members is full"));
-    return;
-  }
-  asking->state = ASKING_ISSUED;
-  records->staged_dirty = true;
-  records_commit(member, step);
-}
-
-bool join_too_late(const struct member *member, uint64_t now_ns) {
-  const struct asking *asking = &member->joining.asking;
-  return asking->state == ASKING_ISSUED && now_ns - asking->asked_ns > JOIN_EFFECT_NS;
-}
-
-void join_withdraw(struct member *member, struct step *step) {
-  struct asking *asking = &member->joining.asking;
-  ASSERT(member->records.committing == NULL);
-  if (asking->state != ASKING_ISSUED) {
-    return;
-  }
-  records_unstage(member, step);
-  asking_end(member, step, ERR_RETRY,
-             sentence(member, "the seed could not store the change in time; trying again, and see the seed's log"));
-  ASSERT(asking->state == ASKING_IDLE);
-}
-
-/* Reads the one ADD that JOIN and JOIN_ASK carry. */
+/* Reads the one ADD that JOIN carries. */
 static bool change_read(struct member *member, struct bytes encoded, struct change *change) {
   struct history *scratch = &member->records.scratch;
   uint32_t added = 0;
@@ -153,7 +128,8 @@ static bool change_read(struct member *member, struct bytes encoded, struct chan
   if (history_merge(scratch, encoded, &added) != ERR_OK) {
     return false;
   }
-  if (scratch->count != 1 || scratch->changes[0].kind != CHANGE_ADD || scratch->changes[0].node == member->self) {
+  if (history_length(scratch) != 1 || scratch->changes[0].kind != CHANGE_ADD ||
+      scratch->changes[0].node == member->self) {
     return false;
   }
   *change = scratch->changes[0];
@@ -170,40 +146,6 @@ static struct blob *change_encode(struct member *member, struct step *step, cons
   return records_encode(step->pool, scratch);
 }
 
-static void asking_begin(struct member *member, struct step *step, const struct change *change) {
-  struct asking *asking = &member->joining.asking;
-  ASSERT(asking->state == ASKING_IDLE);
-  struct blob *blob = change_encode(member, step, change);
-  if (blob == NULL) {
-    send_result(step, change->node, 0, ERR_RETRY, sentence(member, "the seed is short of memory; trying again"));
-    return;
-  }
-  asking->state = ASKING_ASKED;
-  asking->request = hlc_tick(step->hlc, step->wall_ms);
-  asking->asked_ns = step->now_ns;
-  asking->change = *change;
-  asking->waiting_count = 0;
-  promise_make(member, member->self, change->node, asking->request, HEAP_NEVER);
-  struct message message = {.type = MESSAGE_JOIN_ASK,
-                            .request = asking->request,
-                            .digest = member->ring.digest,
-                            .object = blob_bytes(blob),
-                            .object_blob = blob};
-  for (uint32_t i = 0; i < member->ring.member_count; i++) {
-    uint32_t node = member->ring.members[i].node;
-    if (node != member->self) {
-      ASSERT(asking->waiting_count < MEMBERS_MAX);
-      asking->waiting[asking->waiting_count] = node;
-      asking->waiting_count += 1;
-      step_send(step, node, &message);
-    }
-  }
-  blob_put(blob);
-  if (asking->waiting_count == 0) {
-    asking_issue(member, step);
-  }
-}
-
 static bool text_equal(const char *a, const char *b) {
   size_t i = 0;
   while (a[i] != '\0' && a[i] == b[i]) {
@@ -216,10 +158,12 @@ static bool same_address(const struct ring_member *known, const struct change *c
   return text_equal(known->host, change->host) && known->peer_port == change->peer_port;
 }
 
-/* Does the joiner clash with a member? OK: it is one, just as it says; RETRY: it is not; else `*reason`. */
-static enum err find_clash(struct member *member, const struct change *change, struct bytes *reason) {
-  const struct ring *ring = &member->ring;
+/* Does the joiner clash with a member? OK: it is one, just as it says; RETRY: it is not; else `*reason`, and in
+ * `*address` whether it stands where a member stood. */
+static enum err find_clash(struct member *member, const struct change *change, struct bytes *reason, bool *address) {
+  const struct ring *ring = member->newest;
   int index = ring_find(ring, change->node);
+  *address = false;
   if (index >= 0 && same_address(&ring->members[index], change)) {
     return ERR_OK;
   }
@@ -232,201 +176,160 @@ static enum err find_clash(struct member *member, const struct change *change, s
   for (uint32_t i = 0; i < ring->member_count; i++) {
     if (same_address(&ring->members[i], change)) {
       *reason = about_member(member, &ring->members[i],
-                             " has this address under another node id; give the node its old data directory back, or "
-                             "start it at another address");
+                             " has this address under another node id; give the node its old data directory back, "
+                             "start it at another address, or type gramme plan replace and gramme commit");
+      *address = true;
       return ERR_REFUSED;
     }
+  }
+  if (history_knows(&member->records.history, change->node) == KNOWN_GONE) {
+    *reason = sentence(member, "this node was removed from this cluster; start it with an empty data directory to add "
+                               "it as a new node");
+    return ERR_REFUSED;
   }
   return ERR_RETRY;
 }
 
-/* What each other member's connection and heartbeats say against taking in a node now. OK when nothing does. */
-static enum err find_unfit_member(struct member *member, struct bytes *reason) {
-  const struct ring *ring = &member->ring;
-  ASSERT(member->is_member);
-  for (uint32_t i = 0; i < ring->member_count; i++) {
-    const struct ring_member *other = &ring->members[i];
-    if (other->node == member->self) {
-      continue;
-    }
-    const struct peer *peer = detector_find(&member->detector, other->node);
+static bool is_forming(const struct member *member) {
+  if (member->seal != SEAL_NONE) {
+    return false;
+  }
+  for (uint32_t i = 0; i < member->newest->member_count; i++) {
+    const struct peer *peer = detector_find(&member->detector, member->newest->members[i].node);
     if (peer != NULL && peer->heartbeat.sealed != 0) {
-      *reason = about_member(member, other,
-                             " already holds data, and moving data to a new node is not supported by this version: add "
-                             "all nodes before the first write");
-      return ERR_REFUSED;
-    }
-    if (!member->detector.up[i]) {
-      bool heard_ever = peer != NULL && peer->last_heard_ns != 0;
-      *reason =
-          about_member(member, other,
-                       heard_ever ? " is down, and all members must agree while a cluster is being formed: start it"
-                                  : " has not been heard of yet by this seed; trying again");
-      return heard_ever ? ERR_REFUSED : ERR_RETRY;
+      return false;
     }
   }
-  return ERR_OK;
+  return true;
 }
 
-/* May this seed ask the members for this joiner now? */
-static enum err may_ask(struct member *member, const struct step *step, struct bytes *reason) {
+/* May this seed add the joiner now, without being told to by an administrator? OK, or why not. */
+static enum err may_add(struct member *member, const struct change *change, struct bytes *reason) {
   const struct records *records = &member->records;
+  const struct ring *ring = member->newest;
   ASSERT(reason->size == 0);
-  if (member->seal != SEAL_NONE) {
-    *reason = sentence(member, "the cluster already holds data, and moving data to a new node is not supported by this "
-                               "version: add all nodes before the first write");
-    return ERR_REFUSED;
-  }
-  if (member->ring.member_count >= MEMBERS_MAX || records->history.count >= HISTORY_MAX) {
+  if (ring->member_count >= MEMBERS_MAX || records->staged.count >= HISTORY_MAX) {
     *reason = sentence(member, "the cluster has as many nodes as it may have");
     return ERR_REFUSED;
+  }
+  if (!is_forming(member)) {
+    struct writer w = reason_begin(member);
+    say(&w, "the node waits to be added: type gramme plan add ");
+    say_place(&w, change);
+    say(&w, " and then gramme commit");
+    *reason = writer_bytes(&w);
+    return ERR_RETRY;
   }
   if (records->retry_due_ns != HEAP_NEVER) {
     *reason = sentence(member, "the seed could not store a change of membership (is its disk full?); see its log");
     return ERR_RETRY;
   }
-  if (join_bound(member, step->now_ns) || records->staged_dirty || records->committing != NULL) {
-    *reason = sentence(member, "the cluster is taking in another node; trying again");
-    return ERR_RETRY;
+  for (uint32_t i = 0; i < ring->member_count; i++) {
+    const struct peer *peer = detector_find(&member->detector, ring->members[i].node);
+    if (peer != NULL && !peer->told) {
+      *reason = about_member(member, &ring->members[i], " has not been heard of yet by this seed; trying again");
+      return ERR_RETRY;
+    }
   }
-  return find_unfit_member(member, reason);
+  return ERR_OK;
 }
 
-void join_request(struct member *member, struct step *step, uint32_t from, const struct message *message) {
-  struct change change;
-  ASSERT(from != member->self);
-  if (!change_read(member, message->object, &change) || change.node != from) {
-    COUNT(step->stats->messages_bad);
+static void add(struct member *member, struct step *step, const struct change *joiner) {
+  struct records *records = &member->records;
+  struct change change = *joiner;
+  ASSERT(change.kind == CHANGE_ADD);
+  change.time = records_next_time(member, step);
+  change.issuer = member->self;
+  enum err err = history_add(&records->staged, &change);
+  ASSERT(err == ERR_OK); /* there is room, and it has been read from an encoded history */
+  records->staged_dirty = true;
+  records->tell = true;
+  records_commit(member, step);
+}
+
+/* A joiner asks a few seeds only; any member may be told to add it. */
+static void pass_on(struct member *member, struct step *step, const struct change *change) {
+  struct blob *blob = change_encode(member, step, change);
+  if (blob == NULL) {
     return;
   }
-  if (!member->is_member) {
-    send_result(step, from, 0, ERR_RETRY,
+  struct message message = {.type = MESSAGE_JOIN, .object = blob_bytes(blob), .object_blob = blob};
+  for (uint32_t i = 0; i < PEERS_MAX; i++) {
+    const struct peer *peer = &member->detector.peers[i];
+    if (peer->node != 0 && peer->node != change->node && peer->known && peer->connected) {
+      ASSERT(peer->node != member->self);
+      step_send(step, peer->node, &message);
+    }
+  }
+  blob_put(blob);
+}
+
+/* It is told to wait; who it is, is kept for an administrator. */
+static void keep_waiting(struct member *member, struct step *step, const struct change *change, enum err err,
+                         struct bytes reason) {
+  ASSERT(err != ERR_OK);
+  candidate_note(&member->joining, change, step->now_ns);
+  pass_on(member, step, change);
+  send_result(step, change->node, err, reason);
+}
+
+static void request_direct(struct member *member, struct step *step, const struct change *change) {
+  const struct records *records = &member->records;
+  struct bytes reason = BYTES_NONE;
+  bool address = false;
+  if (!member->serves) {
+    send_result(step, change->node, ERR_RETRY,
                 sentence(member, "this seed is not yet a member of a cluster itself; trying again"));
     return;
   }
-  struct bytes reason = BYTES_NONE;
-  enum err clash = find_clash(member, &change, &reason);
+  enum err clash = find_clash(member, change, &reason, &address);
   if (clash == ERR_OK) {
     /* It was taken in, and the news was lost: no harm in telling it again. */
-    records_send_history(member, step, from, 0);
+    records_send_history(member, step, change->node, 0);
+    return;
+  }
+  if (clash == ERR_REFUSED && address) {
+    keep_waiting(member, step, change, ERR_REFUSED, reason);
     return;
   }
   if (clash == ERR_REFUSED) {
-    send_result(step, from, 0, ERR_REFUSED, reason);
+    send_result(step, change->node, ERR_REFUSED, reason);
     return;
   }
-  const struct asking *asking = &member->joining.asking;
-  if (asking->state != ASKING_IDLE && asking->change.node == from) {
+  bool staged = history_knows(&records->staged, change->node) == KNOWN_MEMBER &&
+                history_knows(&records->history, change->node) != KNOWN_MEMBER;
+  if (staged && records->retry_due_ns == HEAP_NEVER) {
     return; /* it is being seen to */
   }
-  enum err err = may_ask(member, step, &reason);
+  enum err err = may_add(member, change, &reason);
   if (err != ERR_OK) {
-    send_result(step, from, 0, err, reason);
+    keep_waiting(member, step, change, err, reason);
     return;
   }
-  asking_begin(member, step, &change);
+  ASSERT(!staged);
+  add(member, step, change);
 }
 
-void join_answer(struct member *member, struct step *step, uint32_t from, const struct message *message) {
-  struct asking *asking = &member->joining.asking;
-  ASSERT(from != member->self);
-  if (asking->state != ASKING_ASKED || message->request != asking->request) {
-    COUNT(step->stats->messages_late);
-    return;
-  }
-  uint32_t place = 0;
-  while (place < asking->waiting_count && asking->waiting[place] != from) {
-    place += 1;
-  }
-  if (place == asking->waiting_count) {
-    return; /* a second copy of its answer, or nobody who was asked */
-  }
-  asking->waiting_count -= 1;
-  asking->waiting[place] = asking->waiting[asking->waiting_count];
-  if (message->err != ERR_OK) {
-    ASSERT(message->key.size <= REASON_MAX_BYTES);
-    enum err err = message->err == ERR_REFUSED ? ERR_REFUSED : ERR_RETRY;
-    struct writer w = reason_begin(member);
-    write_raw(&w, message->key);
-    asking_end(member, step, err, writer_bytes(&w));
-    return;
-  }
-  if (asking->waiting_count == 0) {
-    asking_issue(member, step);
-  }
-}
-
-static void asking_tick(struct member *member, struct step *step) {
-  const struct asking *asking = &member->joining.asking;
-  if (asking->state != ASKING_ASKED || step->now_ns - asking->asked_ns <= JOIN_ISSUE_NS) {
-    return;
-  }
-  ASSERT(asking->waiting_count > 0);
-  int index = ring_find(&member->ring, asking->waiting[0]);
-  ASSERT(index >= 0);
-  asking_end(member, step, ERR_RETRY,
-             about_member(member, &member->ring.members[index], " did not answer in time; trying again"));
-}
-
-/* -- a member that is asked ---------------------------------------------------------- */
-
-static void answer(struct member *member, struct step *step, uint32_t to, uint64_t request, enum err err,
-                   const char *words) {
-  struct bytes reason = BYTES_NONE;
-  if (err != ERR_OK) {
-    int index = ring_find(&member->ring, member->self);
-    ASSERT(index >= 0);
-    reason = about_member(member, &member->ring.members[index], words);
-  }
-  struct message message = {.type = MESSAGE_JOIN_ANSWER, .request = request, .err = err, .key = reason};
-  ASSERT(to != member->self);
-  step_send(step, to, &message);
-}
-
-void join_ask(struct member *member, struct step *step, uint32_t from, const struct message *message) {
-  const struct promise *promise = &member->joining.promise;
-  const struct records *records = &member->records;
+void join_request(struct member *member, struct step *step, uint32_t from, const struct message *message) {
   struct change change;
   ASSERT(from != member->self);
   if (!change_read(member, message->object, &change)) {
     COUNT(step->stats->messages_bad);
     return;
   }
-  if (!member->is_member) {
+  if (change.node == from) {
+    request_direct(member, step, &change);
     return;
   }
-  if (message->digest != member->ring.digest || records->staged_dirty || records->committing != NULL) {
-    /* One of the two does not know all members that it would have to ask. */
-    records_send_history(member, step, from, MESSAGE_WANT);
-    if (ring_find(&member->ring, from) >= 0) {
-      answer(member, step, from, message->request, ERR_RETRY, " knows another history of members; trying again");
-    }
+  const struct peer *peer = detector_find(&member->detector, from);
+  if (peer == NULL || !peer->known) {
+    COUNT(step->stats->messages_bad);
     return;
   }
-  if (ring_find(&member->ring, from) < 0) {
-    return;
+  bool gone = history_knows(&member->records.history, change.node) == KNOWN_GONE;
+  if (ring_find(member->newest, change.node) < 0 && !gone) {
+    candidate_note(&member->joining, &change, step->now_ns);
   }
-  if (member->seal != SEAL_NONE) {
-    answer(member, step, from, message->request, ERR_REFUSED,
-           " already holds data, and moving data to a new node is not supported by this version: add all nodes before "
-           "the first write");
-    return;
-  }
-  if (join_bound(member, step->now_ns)) {
-    if (promise->seed != from) {
-      answer(member, step, from, message->request, ERR_RETRY, " is taking in another node; trying again");
-      return;
-    }
-    if (promise->request > message->request) {
-      return; /* an old copy */
-    }
-    if (promise->request == message->request) {
-      answer(member, step, from, message->request, ERR_OK, "");
-      return;
-    }
-  }
-  promise_make(member, from, change.node, message->request, step->now_ns + JOIN_PROMISE_NS);
-  answer(member, step, from, message->request, ERR_OK, "");
 }
 
 /* -- the joiner ---------------------------------------------------------------------- */
@@ -437,26 +340,28 @@ void join_init(struct member *member, const struct shard_config *config) {
   joining->self = config->self;
   joining->self.node = config->node;
   joining->due_ns = HEAP_NEVER;
-  ASSERT(joining->asking.state == ASKING_IDLE);
-  ASSERT(!joining->promise.bound);
+  ASSERT(joining->candidate_count == 0);
+  ASSERT(joining->asked == 0);
 }
 
 void join_start(struct member *member, struct step *step) {
-  struct joining *joining = &member->joining;
-  ASSERT(joining->asking.state == ASKING_IDLE);
-  joining->due_ns = step->now_ns;
-  /* Before this start we may have promised something: what was asked then may still be issued. */
-  if (member->is_member && member->ring.member_count > 1 && member->seal == SEAL_NONE) {
-    promise_make(member, 0, 0, 0, step->now_ns + JOIN_PROMISE_NS);
-  }
+  ASSERT(member->joining.asked == 0);
+  member->joining.due_ns = step->now_ns;
+}
+
+/* Is it neither a member nor one that was? */
+static bool wants_in(const struct member *member) {
+  ASSERT(member->newest != NULL);
+  return ring_find(member->newest, member->self) < 0 &&
+         history_knows(&member->records.history, member->self) != KNOWN_GONE;
 }
 
 static void found(struct member *member, struct step *step) {
   struct change change = member->joining.self;
   struct records *records = &member->records;
-  ASSERT(records->staged.count == 0);
+  ASSERT(history_length(&records->staged) == 0);
   change.kind = CHANGE_FOUND;
-  change.time = hlc_tick(step->hlc, step->wall_ms);
+  change.time = records_next_time(member, step);
   change.issuer = member->self;
   enum err err = history_add(&records->staged, &change);
   ASSERT(err == ERR_OK); /* the options have been checked */
@@ -466,7 +371,7 @@ static void found(struct member *member, struct step *step) {
 
 static void request(struct member *member, struct step *step) {
   struct joining *joining = &member->joining;
-  uint32_t seed = detector_random(member, step, false);
+  uint32_t seed = detector_random(member, step);
   if (seed == 0) {
     return;
   }
@@ -489,8 +394,8 @@ static void request(struct member *member, struct step *step) {
 void join_tick(struct member *member, struct step *step) {
   struct joining *joining = &member->joining;
   const struct records *records = &member->records;
-  asking_tick(member, step);
-  if (member->is_member || step->now_ns < joining->due_ns) {
+  candidates_sift(member, step->now_ns);
+  if (step->now_ns < joining->due_ns || !wants_in(member)) {
     return;
   }
   uint64_t jitter_ns = prng_below(step->prng, JITTER_NS);
@@ -499,7 +404,7 @@ void join_tick(struct member *member, struct step *step) {
   if (records->staged_dirty || records->committing != NULL) {
     return; /* what will make us a member is being stored */
   }
-  if (joining->found && records->staged.count == 0) {
+  if (joining->found && history_length(&records->staged) == 0) {
     found(member, step);
   } else {
     request(member, step);
@@ -507,20 +412,15 @@ void join_tick(struct member *member, struct step *step) {
 }
 
 uint64_t join_deadline(const struct member *member) {
-  const struct joining *joining = &member->joining;
-  uint64_t due_ns = member->is_member ? HEAP_NEVER : joining->due_ns;
-  if (joining->asking.state == ASKING_ASKED) {
-    uint64_t end_ns = joining->asking.asked_ns + JOIN_ISSUE_NS + 1;
-    due_ns = end_ns < due_ns ? end_ns : due_ns;
-  }
-  return due_ns;
+  ASSERT(member->started);
+  return wants_in(member) ? member->joining.due_ns : HEAP_NEVER;
 }
 
 void join_connected(struct member *member, struct step *step) {
   struct joining *joining = &member->joining;
   ASSERT(step->self == member->self);
   /* The first seed to be reached is asked at once. */
-  if (member->started && !member->is_member && joining->asked == 0) {
+  if (member->started && joining->asked == 0 && wants_in(member)) {
     joining->due_ns = step->now_ns;
   }
 }
@@ -536,19 +436,8 @@ static void refusal_keep(struct joining *joining, struct bytes reason) {
 
 void join_result(struct member *member, struct step *step, uint32_t from, const struct message *message) {
   struct joining *joining = &member->joining;
-  struct promise *promise = &joining->promise;
   ASSERT(from != member->self);
-  if (message->request != 0) {
-    if (promise->bound && promise->seed == from && promise->request == message->request) {
-      promise->bound = false;
-    }
-    return;
-  }
-  if (member->is_member || from != joining->asked) {
-    return;
-  }
-  if (message->err == ERR_OK) {
-    joining->refusal[0] = '\0';
+  if (from != joining->asked || message->err == ERR_OK || !wants_in(member)) {
     return;
   }
   refusal_keep(joining, message->key);
@@ -557,37 +446,21 @@ void join_result(struct member *member, struct step *step, uint32_t from, const 
   joining->due_ns = step->now_ns + pause_ns + jitter_ns;
 }
 
-/* -- the ring has changed ------------------------------------------------------------ */
-
-static void asking_settled(struct member *member, struct step *step) {
-  struct asking *asking = &member->joining.asking;
-  uint32_t joiner = asking->change.node;
-  if (asking->state == ASKING_ASKED) {
-    asking_end(member, step, ERR_RETRY, sentence(member, "the cluster changed meanwhile; trying again"));
-    return;
-  }
-  if (asking->state == ASKING_IDLE || ring_find(&member->ring, joiner) < 0) {
-    return;
-  }
-  asking->state = ASKING_IDLE;
-  send_result(step, joiner, 0, ERR_OK, BYTES_NONE);
-  /* To the joiner, and to all who hold their writes until they see it. */
-  for (uint32_t i = 0; i < member->ring.member_count; i++) {
-    if (member->ring.members[i].node != member->self) {
-      records_send_history(member, step, member->ring.members[i].node, 0);
-    }
-  }
-  ASSERT(asking->state == ASKING_IDLE);
-}
-
-void join_refolded(struct member *member, struct step *step) {
-  struct promise *promise = &member->joining.promise;
-  ASSERT(step->ring == &member->ring);
-  if (promise->bound && promise->joiner != 0 && ring_find(&member->ring, promise->joiner) >= 0) {
-    promise->bound = false;
-  }
-  if (member->is_member) {
+void join_refolded(struct member *member) {
+  if (ring_find(member->newest, member->self) >= 0) {
     member->joining.refusal[0] = '\0';
   }
-  asking_settled(member, step);
+  candidates_sift(member, 0);
+}
+
+const char *member_refusal(const struct member *member) {
+  const struct joining *joining = &member->joining;
+  ASSERT(joining->refusal[REASON_MAX_BYTES] == '\0');
+  if (member->serves) {
+    return NULL;
+  }
+  if (history_knows(&member->records.history, member->self) == KNOWN_GONE) {
+    return "this node was removed from its cluster; to add it as a new node, start it with an empty data directory";
+  }
+  return joining->refusal[0] != '\0' ? joining->refusal : NULL;
 }

@@ -11,14 +11,13 @@ size_t member_size(void) {
   return (sizeof(struct member) + 63u) & ~(size_t)63u;
 }
 
-static void fold(struct member *member) {
-  ring_fold(&member->ring, &member->records.history);
-  ASSERT(member->ring.digest == history_digest(&member->records.history));
-  if (PLANTED(arrival_order) && member->ring.member_count > 0) {
-    member->ring.owners[0] = (uint16_t)(member->self % member->ring.member_count);
-  }
-  member->is_member = ring_find(&member->ring, member->self) >= 0;
-  detector_refold(member);
+/* A node that the target brings in answers clients only when all know of it: before, nobody would listen to it. Nor
+ * would they soon to one that leaves. */
+static bool may_serve(const struct member *member) {
+  const struct layout *layout = &member->layout;
+  bool held = ring_find(member->base, member->self) >= 0;
+  bool gained = ring_find(member->target, member->self) >= 0 && layout->joined;
+  return member->has_base && !layout->leaves && (held || gained);
 }
 
 struct member *member_init(void *memory, const struct shard_config *config) {
@@ -30,8 +29,10 @@ struct member *member_init(void *memory, const struct shard_config *config) {
   member->seal = config->sealed ? SEAL_DURABLE : SEAL_NONE;
   detector_init(&member->detector);
   records_init(&member->records, config);
-  fold(member);
+  layout_init(member, config);
   join_init(member, config);
+  detector_refresh(member);
+  member->serves = may_serve(member);
   return member;
 }
 
@@ -43,18 +44,28 @@ void member_deinit(struct member *member) {
   records->history_blob = records->committing = NULL;
 }
 
-void member_refold(struct member *member, struct step *step) {
-  fold(member);
-  ASSERT(step->ring == &member->ring);
-  join_refolded(member, step);
+void member_refresh(struct member *member, struct step *step) {
+  ASSERT(member->target != NULL && member->base != NULL);
+  ASSERT(member->has_base || member->base == member->target);
+  detector_refresh(member);
+  member->serves = may_serve(member);
+  member_view(member, step);
 }
 
 void member_view(struct member *member, struct step *step) {
+  const struct layout *layout = &member->layout;
   ASSERT(step->self == member->self);
-  ASSERT(member->ring.member_count <= MEMBERS_MAX);
-  step->ring = &member->ring;
-  step->buckets = &member->records.buckets;
+  ASSERT(member->target->member_count <= MEMBERS_MAX);
+  enum mark_phase phase = layout_phase(member);
+  step->ring = member->target;
+  step->base = member->base;
+  step->reading = phase >= MARK_READS || (PLANTED(reads_early) && phase >= MARK_HOLDS) ? member->target : member->base;
   step->up = member->detector.up;
+  step->base_up = member->base == member->target ? member->detector.up : member->detector.base_up;
+  step->agreed = layout->agreed;
+  step->all_done = layout->all_done;
+  step->epoch = layout->epoch;
+  step->buckets = &member->records.buckets;
 }
 
 /* -- the seal ------------------------------------------------------------------------ */
@@ -100,7 +111,7 @@ static void start(struct member *member, struct step *step) {
 }
 
 void member_tick(struct member *member, struct step *step) {
-  ASSERT(step->ring == &member->ring);
+  ASSERT(step->ring == member->target);
   if (!member->started) {
     start(member, step);
   }
@@ -108,6 +119,7 @@ void member_tick(struct member *member, struct step *step) {
   uint64_t lateness_ns = step->now_ns > due_ns ? step->now_ns - due_ns : 0;
   detector_tick(member, step, lateness_ns);
   records_tick(member, step);
+  layout_tick(member, step);
   join_tick(member, step);
   seal_again(member, step);
   ASSERT(member_deadline(member) > step->now_ns);
@@ -124,6 +136,8 @@ uint64_t member_deadline(const struct member *member) {
   uint64_t due_ns = member->detector.heartbeat_due_ns;
   due_ns = earlier(due_ns, member->records.gossip_due_ns);
   due_ns = earlier(due_ns, member->records.retry_due_ns);
+  due_ns = earlier(due_ns, member->layout.retry_due_ns);
+  due_ns = earlier(due_ns, member->layout.due_ns);
   due_ns = earlier(due_ns, join_deadline(member));
   return due_ns;
 }
@@ -141,10 +155,12 @@ void member_heard(struct member *member, struct step *step, uint32_t from, const
 
 void member_message(struct member *member, struct step *step, uint32_t from, const struct message *message) {
   ASSERT(from != 0 && from != member->self);
-  ASSERT(step->ring == &member->ring);
+  ASSERT(step->ring == member->target);
   switch (message->type) {
   case MESSAGE_HEARTBEAT:
-    detector_heartbeat(member, from, &message->heartbeat);
+    detector_heartbeat(member, from, &message->heartbeat, message->hlc);
+    records_heartbeat(member, step, from, &message->heartbeat);
+    layout_run(member, step);
     return;
   case MESSAGE_GOSSIP:
     records_gossip(member, step, from, &message->gossip);
@@ -157,12 +173,6 @@ void member_message(struct member *member, struct step *step, uint32_t from, con
     return;
   case MESSAGE_JOIN:
     join_request(member, step, from, message);
-    return;
-  case MESSAGE_JOIN_ASK:
-    join_ask(member, step, from, message);
-    return;
-  case MESSAGE_JOIN_ANSWER:
-    join_answer(member, step, from, message);
     return;
   case MESSAGE_JOIN_RESULT:
     join_result(member, step, from, message);
@@ -178,6 +188,10 @@ void member_message(struct member *member, struct step *step, uint32_t from, con
   case MESSAGE_HINT_DROP:
   case MESSAGE_HINT_KEPT:
   case MESSAGE_HINT_DROPPED:
+  case MESSAGE_PULL:
+  case MESSAGE_PULLED:
+  case MESSAGE_OFFER:
+  case MESSAGE_OBJECT_DROP:
     ASSERT(false); /* a message that is not about membership */
     return;
   }
@@ -185,16 +199,18 @@ void member_message(struct member *member, struct step *step, uint32_t from, con
 }
 
 void member_peer_up(struct member *member, struct step *step, uint32_t node) {
-  ASSERT(step->ring == &member->ring);
+  ASSERT(step->ring == member->target);
   ASSERT(node != 0);
   detector_connected(member, step, node);
   join_connected(member, step);
+  layout_run(member, step);
 }
 
 void member_peer_down(struct member *member, struct step *step, uint32_t node) {
-  ASSERT(step->ring == &member->ring);
+  ASSERT(step->ring == member->target);
   ASSERT(node != 0);
   detector_disconnected(member, node);
+  layout_run(member, step);
 }
 
 /* -- writes ------------------------------------------------------------------------- */
@@ -212,7 +228,7 @@ static void seal_committed(struct member *member, struct step *step, enum err er
 
 enum err member_admit_write(struct member *member, struct step *step) {
   ASSERT(step->self == member->self);
-  if (!member->is_member) {
+  if (!member->serves) {
     return ERR_NOTMEMBER;
   }
   switch (member->seal) {
@@ -221,7 +237,6 @@ enum err member_admit_write(struct member *member, struct step *step) {
   case SEAL_COMMITTING:
     return ERR_RETRY;
   case SEAL_NONE:
-    return join_bound(member, step->now_ns) ? ERR_FORMING : seal_begin(member, step);
   case SEAL_WANTED:
     return seal_begin(member, step);
   }
@@ -249,8 +264,48 @@ void member_commit_done(struct member *member, struct step *step, uint64_t token
   case MEMBER_TOKEN_SEALED:
     seal_committed(member, step, err);
     return;
+  case MEMBER_TOKEN_LAYOUT:
+    layout_committed(member, step, err);
+    return;
   }
   ASSERT(false); /* a commit of nobody's */
+}
+
+/* Of one that was removed and is not fenced: may it have this of us? */
+static bool listens_to_removed(const struct member *member, const struct peer *peer, enum message_type type) {
+  const struct mark *own = &member->layout.mark;
+  const struct mark *mark = &peer->heartbeat.mark;
+  ASSERT(peer->removed);
+  if (PLANTED(fence_open)) {
+    return true;
+  }
+  if (peer->ring_index == NO_RING_INDEX && peer->base_index == NO_RING_INDEX) {
+    return peer->abreast; /* it is out, and hands over what it still has */
+  }
+  /* It may read by a target that we have released, and may have gone beyond. */
+  bool released = own->phase == MARK_RELEASES || mark->target_digest != member->target->digest;
+  bool reads = mark->phase == MARK_READS && mark->base_digest == own->base_digest && released;
+  return !peer->fenced && !(reads && type == MESSAGE_READ);
+}
+
+bool member_allows(const struct member *member, const struct step *step, uint32_t from, enum message_type type) {
+  ASSERT(step->self == member->self);
+  ASSERT(from != member->self);
+  if (type < MESSAGE_WRITE) {
+    return true;
+  }
+  if (type == MESSAGE_WRITE_ACK || type == MESSAGE_READ_REPLY || type == MESSAGE_FORWARD_REPLY) {
+    return true; /* we have asked for it when the node was in our layouts, and may be waiting */
+  }
+  const struct peer *peer = detector_find(&member->detector, from);
+  if (peer == NULL) {
+    return false;
+  }
+  if (peer->removed) {
+    return listens_to_removed(member, peer, type);
+  }
+  /* Not to one that only the newest ring has: what it writes by that ring would be missed by those who read by ours. */
+  return peer->ring_index != NO_RING_INDEX || peer->base_index != NO_RING_INDEX;
 }
 
 /* -- buckets ------------------------------------------------------------------------- */
@@ -259,7 +314,7 @@ enum err member_set_bucket(struct member *member, struct step *step, struct byte
                            const struct bucket_props *props) {
   struct records *records = &member->records;
   ASSERT(props != NULL);
-  if (!member->is_member) {
+  if (!member->serves) {
     return ERR_NOTMEMBER;
   }
   if (name.size == 0 || name.size > BUCKET_NAME_MAX_BYTES) {
@@ -295,7 +350,7 @@ const struct history *member_history(const struct member *member) {
 }
 
 const struct ring *member_ring(const struct member *member) {
-  return &member->ring;
+  return member->target;
 }
 
 const struct bucket_table *member_buckets(const struct member *member) {
@@ -303,15 +358,18 @@ const struct bucket_table *member_buckets(const struct member *member) {
 }
 
 bool member_is_member(const struct member *member) {
-  return member->is_member;
+  return member->serves;
 }
 
 bool member_is_sealed(const struct member *member) {
   return member->seal != SEAL_NONE;
 }
 
-const char *member_refusal(const struct member *member) {
-  return !member->is_member && member->joining.refusal[0] != '\0' ? member->joining.refusal : NULL;
+uint32_t member_foreigners(const struct member *member, uint32_t *last) {
+  const struct records *records = &member->records;
+  ASSERT((records->foreigner == 0) == (records->foreigners == 0));
+  *last = records->foreigner;
+  return records->foreigners;
 }
 
 void member_set_health(struct member *member, const struct heartbeat *own) {
@@ -320,25 +378,44 @@ void member_set_health(struct member *member, const struct heartbeat *own) {
   member->detector.own = *own;
 }
 
-uint32_t member_list(const struct member *member, struct member_view *out, uint32_t capacity) {
-  const struct ring *ring = &member->ring;
-  ASSERT(ring->member_count <= MEMBERS_MAX);
-  ASSERT(out != NULL || capacity == 0);
-  for (uint32_t i = 0; i < ring->member_count && i < capacity; i++) {
-    uint32_t node = ring->members[i].node;
-    struct member_view *view = &out[i];
-    memset(view, 0, sizeof(*view));
-    view->node = node;
-    view->self = node == member->self;
-    view->up = member->detector.up[i];
-    const struct peer *peer = detector_find(&member->detector, node);
-    if (view->self) {
-      view->heartbeat = member->detector.own;
-      view->heartbeat.sealed = member_is_sealed(member) ? 1 : 0;
-    } else if (peer != NULL) {
-      view->heartbeat = peer->heartbeat;
-      view->last_heard_ns = peer->last_heard_ns;
-    }
+static void view_fill(const struct member *member, uint32_t node, struct member_view *view) {
+  memset(view, 0, sizeof(*view));
+  view->node = node;
+  view->self = node == member->self;
+  view->leaving = ring_find(member->target, node) < 0;
+  view->joining = ring_find(member->base, node) < 0;
+  ASSERT(!view->leaving || !view->joining);
+  const struct peer *peer = detector_find(&member->detector, node);
+  if (view->self) {
+    view->up = true;
+    view->heartbeat = member->detector.own;
+    view->heartbeat.sealed = member_is_sealed(member) ? 1 : 0;
+    view->heartbeat.mark = member->layout.mark;
+    view->heartbeat.history_digest = member->records.digest;
+  } else if (peer != NULL) {
+    view->up = peer->up && !peer->fenced;
+    view->heartbeat = peer->heartbeat;
+    view->last_heard_ns = peer->last_heard_ns;
   }
-  return ring->member_count;
+}
+
+uint32_t member_list(const struct member *member, struct member_view *out, uint32_t capacity) {
+  const struct ring *target = member->target;
+  const struct ring *base = member->base;
+  ASSERT(out != NULL || capacity == 0);
+  uint32_t count = 0;
+  uint32_t t = 0;
+  uint32_t b = 0;
+  while (t < target->member_count || b < base->member_count) {
+    uint32_t next = t < target->member_count ? target->members[t].node : UINT32_MAX;
+    next = b < base->member_count && base->members[b].node < next ? base->members[b].node : next;
+    t += t < target->member_count && target->members[t].node == next ? 1u : 0u;
+    b += b < base->member_count && base->members[b].node == next ? 1u : 0u;
+    if (count < capacity) {
+      view_fill(member, next, &out[count]);
+    }
+    count += 1;
+  }
+  ASSERT(count >= target->member_count);
+  return count;
 }

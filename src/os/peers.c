@@ -57,6 +57,7 @@ struct peers {
   struct peers_stats stats;
   size_t queue_max_bytes;
   uint64_t handshake_ms;
+  uint64_t linger_ms;
   struct list links;
   struct list targets;
   struct list dead_targets; /* no longer wanted, but still being looked up */
@@ -187,7 +188,7 @@ static void link_log_refusal(struct link *link, enum refusal refusal) {
     snprintf(more, sizeof(more), " (and %" PRIu64 " more like it)", withheld);
   }
   if (refusal == REFUSAL_TOLD) {
-    snprintf(said, sizeof(said), ", saying of it: %s", refusal_text(other->told));
+    snprintf(said, sizeof(said), ", with the words \"%s\"", refusal_text(other->told));
   } else if (refusal == REFUSAL_CLUSTER) {
     snprintf(said, sizeof(said), " (its: %s, ours: %s)", other->cluster_name, other->own->cluster_name);
   } else if (refusal == REFUSAL_OLDER || refusal == REFUSAL_NEWER) {
@@ -565,10 +566,16 @@ static void target_add(struct peers *peers, const struct peer_address *address) 
   list_append(&peers->targets, &target->all);
 }
 
+/* Its connection, when proved, lingers for a while: there may be answers on it. */
 static void target_drop(struct target *target) {
   struct peers *peers = target->peers;
-  if (target->link != NULL) {
-    struct link *link = target->link;
+  struct link *link = target->link;
+  if (link != NULL && link->node != 0) {
+    link->target = NULL;
+    target->link = NULL;
+    node_choose(node_find(peers, link->node));
+    stream_watch(&link->stream, peers->linger_ms);
+  } else if (link != NULL) {
     link_detach(link, 0);
     stream_close(&link->stream);
   }
@@ -682,6 +689,7 @@ enum err peers_open(struct peers **out, uv_loop_t *loop, const struct peers_opti
   peers->handler = *handler;
   peers->queue_max_bytes = options->queue_max_bytes != 0 ? options->queue_max_bytes : PEER_QUEUE_MAX_BYTES;
   peers->handshake_ms = options->handshake_ms != 0 ? options->handshake_ms : PEERS_HANDSHAKE_MS;
+  peers->linger_ms = options->linger_ms != 0 ? options->linger_ms : PEERS_LINGER_MS;
   prng_init(&peers->prng, seed);
   map_init(&peers->node_map, peers->node_slots, NODE_SLOTS);
   list_init(&peers->links);

@@ -10,6 +10,8 @@
  *     address --dial--> connecting --> shaking hands --> ready --(error, bad frame, gone)--> closed --backoff--> dial
  *     listen ---------accepted-------------^   `--(refused, PEERS_HANDSHAKE_MS over)--> counted, logged, closed
  *
+ * A connection to an address that is taken away is hung up on after PEERS_LINGER_MS, so that nothing on it is lost.
+ *
  * Delivery is at most once, in order while one connection stands; what is lost is the core's business. A peer that
  * has stopped acknowledging for PEERS_SILENCE_SECONDS is disconnected by the kernel, so a healed network is used
  * again within about PEERS_BACKOFF_MAX_MS.
@@ -30,6 +32,7 @@
 #define PEERS_BACKOFF_MAX_MS 2000u
 #define PEERS_BACKOFF_SELF_MS 30000u /* an address that turned out to be this node's own */
 #define PEERS_HANDSHAKE_MS 2000u     /* from dialling or accepting to proof */
+#define PEERS_LINGER_MS 10000u       /* a connection to an address that is no longer wanted: answers may be on it */
 #define PEERS_SILENCE_SECONDS 5u
 #define PEERS_UNPROVEN_MAX 64u /* accepted connections in the middle of a handshake; one more is refused */
 #define PEERS_NODES_MAX \
@@ -55,6 +58,7 @@ struct peers_options {
   size_t queue_max_bytes; /* 0: PEER_QUEUE_MAX_BYTES */
   uint16_t version;       /* 0: HANDSHAKE_VERSION; for tests */
   uint64_t handshake_ms;  /* 0: PEERS_HANDSHAKE_MS; for tests */
+  uint64_t linger_ms;     /* 0: PEERS_LINGER_MS; for tests */
 };
 
 struct peers_handler {

@@ -23,7 +23,7 @@ struct operation {
   uint32_t from;
   uint32_t owner;
   uint64_t request;
-  uint64_t digest;
+  uint64_t digest;          /* STAMP: the epoch of the layouts that it was planned by */
   uint64_t commit_sequence; /* of its commit, among all commits of this replica */
   struct put_options options;
   struct blob *object;  /* WRITE: object, STAMP: value; NULL when empty */
@@ -55,6 +55,7 @@ struct slot {
 
 struct replica {
   struct actor actor;
+  uint32_t layout_epoch;   /* step->epoch when `actor` stamped last */
   uint64_t stand_in_epoch; /* the stand-in actors' incarnations are made of it */
   bool stand_in_used;      /* a dot has been issued in this epoch */
   uint64_t seed;
@@ -227,8 +228,8 @@ static void answer_error(struct replica *replica, struct step *step, const struc
     answer.type = MESSAGE_READ_REPLY;
   } else if (operation->type == MESSAGE_STAMP) {
     answer.type = MESSAGE_STAMPED;
-  } else if (operation->type == MESSAGE_WRITE) {
-    answer.type = MESSAGE_WRITE_ACK;
+  } else if (operation->type != MESSAGE_HINT_DROP) {
+    answer.type = MESSAGE_WRITE_ACK; /* WRITE, OFFER, OBJECT_DROP */
     answer.digest = replica_credit(replica);
   } else {
     return; /* nobody waits for a HINT_DROP: the hint is delivered once more */
@@ -283,9 +284,20 @@ static void answer_read(struct replica *replica, struct step *step, const struct
 
 /* -- running an operation on a known object ----------------------------------- */
 
+static void primary_forgets(struct replica *replica, struct step *step) {
+  replica->actor.incarnation = prng_u64(step->prng);
+  COUNT(step->stats->incarnations);
+}
+
 /* Who stamps: for each owner that this node stands in for another actor, new whenever hints have been given away. */
-static struct actor stamping_actor(struct replica *replica, const struct slot *slot) {
+static struct actor stamping_actor(struct replica *replica, struct step *step, const struct slot *slot,
+                                   const struct operation *operation) {
+  ASSERT(operation->type == MESSAGE_STAMP);
   if (slot->space == SPACE_OBJECTS) {
+    if (replica->layout_epoch != step->epoch || operation->digest != step->epoch) {
+      replica->layout_epoch = step->epoch;
+      primary_forgets(replica, step);
+    }
     return replica->actor;
   }
   ASSERT(slot->owner != 0);
@@ -311,6 +323,7 @@ static void commit_take(struct replica *replica, struct step *step, uint32_t ind
   bool sync = (operation->flags & MESSAGE_NOSYNC) == 0 && !PLANTED(unsynced);
   operation->removes = object == NULL;
   step->stats->keys_new += slot->space == SPACE_OBJECTS && slot->object == NULL && object != NULL ? 1 : 0;
+  step->stats->keys_gone += slot->space == SPACE_OBJECTS && slot->object != NULL && object == NULL ? 1 : 0;
   operation->adds = slot->space == SPACE_HINTS && slot->object == NULL;
   blob_put(slot->object);
   slot->object = object;
@@ -334,6 +347,12 @@ static struct bucket_props key_props(const struct step *step, const struct slot 
   return bucket_find(step->buckets, bucket_of_key(user_key));
 }
 
+/* Is the slot's object in the store, and synced if that is wanted? */
+static bool is_stored(const struct replica *replica, const struct slot *slot, bool synced) {
+  bool all_synced = replica->unsynced_sequence <= replica->synced_sequence;
+  return slot->commits == 0 && slot->failed_sequence == 0 && (all_synced || !synced);
+}
+
 /* True when the operation is finished, false when it waits for its commit. */
 static bool run_write(struct replica *replica, struct step *step, uint32_t index, struct bytes object,
                       struct blob *object_blob) {
@@ -348,10 +367,7 @@ static bool run_write(struct replica *replica, struct step *step, uint32_t index
     answer_error(replica, step, operation, err);
     return true;
   }
-  bool wants_sync = (operation->flags & MESSAGE_NOSYNC) == 0;
-  bool all_synced = replica->unsynced_sequence <= replica->synced_sequence;
-  bool stored = slot->commits == 0 && slot->failed_sequence == 0;
-  if (merged == slot->object && stored && (all_synced || !wants_sync)) {
+  if (merged == slot->object && is_stored(replica, slot, (operation->flags & MESSAGE_NOSYNC) == 0)) {
     blob_put(merged);
     answer_written(replica, step, operation, ERR_OK, true);
     return true;
@@ -402,7 +418,7 @@ static bool run_stamp(struct replica *replica, struct step *step, uint32_t index
                       struct bytes context) {
   struct operation *operation = &replica->operations[index];
   struct slot *slot = &replica->slots[operation->slot];
-  struct actor actor = stamping_actor(replica, slot);
+  struct actor actor = stamping_actor(replica, step, slot, operation);
   struct dot dot = {.actor = actor, .time = hlc_tick(step->hlc, step->wall_ms)};
   struct blob *stamped = NULL;
   enum err err = stamp_object(replica, step, slot, operation, value, context, dot, &stamped);
@@ -432,15 +448,47 @@ static bool run_stamp(struct replica *replica, struct step *step, uint32_t index
   return false;
 }
 
-static bool run_hint_drop(struct replica *replica, struct step *step, uint32_t index) {
-  struct operation *operation = &replica->operations[index];
-  struct slot *slot = &replica->slots[operation->slot];
-  ASSERT(slot->space == SPACE_HINTS);
-  bool same = slot->object != NULL && object_digest(blob_bytes(slot->object)) == operation->digest;
-  if (!same) {
+/* Is the slot's object the very one that the operation names? */
+static bool is_same(const struct slot *slot, const struct operation *operation) {
+  return slot->object != NULL && object_digest(blob_bytes(slot->object)) == operation->digest;
+}
+
+static void run_offer(struct replica *replica, struct step *step, uint32_t index) {
+  const struct operation *operation = &replica->operations[index];
+  const struct slot *slot = &replica->slots[operation->slot];
+  bool held = is_same(slot, operation) && is_stored(replica, slot, true);
+  answer_written(replica, step, operation, held ? ERR_OK : ERR_ABSENT, held);
+}
+
+/* Is this node a replica of the key in a live layout? */
+static bool is_owned(const struct step *step, const struct slot *slot) {
+  const struct ring *rings[2] = {step->ring, step->base};
+  struct position position = position_read(slot_store_key(slot).data);
+  uint32_t n = key_props(step, slot).n;
+  bool owned = false;
+  for (uint32_t i = 0; i < 2 && rings[i]->partition_count > 0; i++) {
+    uint32_t partition = position_partition(position, rings[i]->partition_count);
+    owned = owned || ring_rank(rings[i], partition, n, step->self) < n;
+  }
+  return owned;
+}
+
+static bool run_drop(struct replica *replica, struct step *step, uint32_t index) {
+  const struct operation *operation = &replica->operations[index];
+  const struct slot *slot = &replica->slots[operation->slot];
+  ASSERT((slot->space == SPACE_HINTS) == (operation->type == MESSAGE_HINT_DROP));
+  if (!is_same(slot, operation)) {
+    answer_error(replica, step, operation, ERR_ABSENT);
     return true;
   }
-  stand_in_forgets(replica, step);
+  if (slot->space == SPACE_HINTS) {
+    stand_in_forgets(replica, step);
+  } else if (is_owned(step, slot)) {
+    answer_error(replica, step, operation, ERR_STALE); /* the layouts have changed since it was asked for */
+    return true;
+  } else {
+    replica->layout_epoch = step->epoch - 1; /* its dots go with it: the next stamp is another incarnation's */
+  }
   commit_take(replica, step, index, NULL);
   return false;
 }
@@ -458,9 +506,11 @@ static void run(struct replica *replica, struct step *step, uint32_t index, stru
     finished = run_write(replica, step, index, object, object_blob);
   } else if (operation->type == MESSAGE_STAMP) {
     finished = run_stamp(replica, step, index, object, context);
+  } else if (operation->type == MESSAGE_OFFER) {
+    run_offer(replica, step, index);
   } else {
-    ASSERT(operation->type == MESSAGE_HINT_DROP);
-    finished = run_hint_drop(replica, step, index);
+    ASSERT(operation->type == MESSAGE_HINT_DROP || operation->type == MESSAGE_OBJECT_DROP);
+    finished = run_drop(replica, step, index);
   }
   if (finished) {
     operation_free(replica, index);
@@ -533,8 +583,11 @@ static bool operation_keep(struct step *step, struct operation *operation, const
   return true;
 }
 
-/* OK, or what is wrong with the object that a write brings. */
+/* OK, or what is wrong with the object that a write brings, or with whose replica is meant. */
 static enum err message_check(const struct message *message) {
+  if ((message->type == MESSAGE_OFFER || message->type == MESSAGE_OBJECT_DROP) && message->owner != 0) {
+    return ERR_BADARG;
+  }
   if (message->type != MESSAGE_WRITE) {
     return ERR_OK;
   }
@@ -639,8 +692,7 @@ static void commit_failed(struct replica *replica, struct step *step, const stru
   /* Our own dot may be known to others and is not in our store: this incarnation must not claim it. */
   if (operation->type == MESSAGE_STAMP) {
     stand_in_forgets(replica, step);
-    replica->actor.incarnation = prng_u64(step->prng);
-    COUNT(step->stats->incarnations);
+    primary_forgets(replica, step);
   }
   answer_written(replica, step, operation, err, false);
 }
@@ -665,7 +717,8 @@ void replica_commit_done(struct replica *replica, struct step *step, uint64_t to
     if (operation->type != MESSAGE_HINT_DROP) {
       answer_written(replica, step, operation, ERR_OK, true);
     }
-    if (operation->removes || operation->adds || slot->adds_owed) {
+    bool is_hint = slot->space == SPACE_HINTS;
+    if (is_hint && (operation->removes || operation->adds || slot->adds_owed)) {
       tell_hints(step, slot, operation);
       slot->adds_owed = false;
     }

@@ -21,7 +21,9 @@
  * this node is a replica: all that it ever issued for one is in the local store. For each owner that the node stands in
  * for there is a stand-in actor: all that it issued for a key is in that owner's hint, until a hint is given away; then
  * the next dot is another incarnation's. A stamp whose commit fails may be known elsewhere and not here: then both get
- * new incarnations. (docs/adr/0002)
+ * new incarnations. The primary actor gets one at its first stamp after each change of the live layouts too, for what
+ * it issued dots for may have been handed over and dropped; and at each stamp that was planned before the last change:
+ * its object may be dropped as soon as it is there. (docs/adr/0002)
  *
  * INVARIANTS: a slot's object descends from every state of the key that was acknowledged by this incarnation;
  * commits of a slot are emitted in the order in which its objects descend; WRITE_ACK with MESSAGE_DURABLE only after
@@ -41,7 +43,7 @@ struct replica *replica_init(void *memory, struct actor actor, uint64_t stand_in
 
 /* Gives back every blob that is held: before the pool goes. Nobody is answered. */
 void replica_deinit(struct replica *replica);
-/* READ, WRITE, STAMP and HINT_DROP, from any node, this one included. */
+/* READ, WRITE, OFFER from any node; STAMP, HINT_DROP and OBJECT_DROP from this one. */
 void replica_message(struct replica *replica, struct step *step, uint32_t from, const struct message *message);
 void replica_read_done(struct replica *replica, struct step *step, uint64_t token, enum err err, struct blob *value);
 void replica_commit_done(struct replica *replica, struct step *step, uint64_t token, enum err err);

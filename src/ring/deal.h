@@ -34,7 +34,6 @@ enum zone_rule {
 struct seat {
   uint32_t node; /* 0: free */
   uint32_t weight;
-  uint32_t change; /* index in the history of its ADD or FOUND */
 };
 
 struct deal {

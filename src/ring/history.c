@@ -1,27 +1,15 @@
 #include "ring/history.h"
 
 #include "base/assert.h"
+#include "ring/change.h"
+#include "ring/snapshot.h"
 
 #include <string.h>
 
-#define HISTORY_FORMAT 1u
+#define FORMAT_PLAIN 1u
+#define FORMAT_SNAPSHOT 2u
 
-/* -- order and identity ------------------------------------------------------ */
-
-static int compare_identity(const struct change *a, const struct change *b) {
-  if (a->time != b->time) {
-    return a->time < b->time ? -1 : 1;
-  }
-  return (a->issuer > b->issuer) - (a->issuer < b->issuer);
-}
-
-/* Field by field, for both are canonical but a struct's padding is not. */
-static bool same_record(const struct change *a, const struct change *b) {
-  return compare_identity(a, b) == 0 && a->kind == b->kind && a->node == b->node && a->weight == b->weight &&
-         a->partition_count == b->partition_count && a->client_port == b->client_port && a->peer_port == b->peer_port &&
-         memcmp(a->host, b->host, sizeof a->host) == 0 && memcmp(a->name, b->name, sizeof a->name) == 0 &&
-         memcmp(a->zone, b->zone, sizeof a->zone) == 0;
-}
+/* -- what is in it ----------------------------------------------------------- */
 
 /* The first place whose record is not before `change`. */
 static uint32_t place_of(const struct history *history, const struct change *change) {
@@ -29,7 +17,7 @@ static uint32_t place_of(const struct history *history, const struct change *cha
   uint32_t high = history->count;
   while (low < high) {
     const uint32_t middle = low + (high - low) / 2;
-    if (compare_identity(&history->changes[middle], change) < 0) {
+    if (change_compare(&history->changes[middle], change) < 0) {
       low = middle + 1;
     } else {
       high = middle;
@@ -38,7 +26,15 @@ static uint32_t place_of(const struct history *history, const struct change *cha
   return low;
 }
 
-static const struct change *find_founding(const struct history *history) {
+static bool has(const struct history *history, uint32_t place, const struct change *change) {
+  return place < history->count && change_compare(&history->changes[place], change) == 0;
+}
+
+const struct change *history_founding(const struct history *history) {
+  ASSERT(history->count <= HISTORY_MAX);
+  if (history->snapshot.ring.records > 0) {
+    return &history->snapshot.founding;
+  }
   for (uint32_t i = 0; i < history->count; i++) {
     if (history->changes[i].kind == CHANGE_FOUND) {
       return &history->changes[i];
@@ -47,161 +43,102 @@ static const struct change *find_founding(const struct history *history) {
   return NULL;
 }
 
-/* -- canonical form ---------------------------------------------------------- */
-
-static bool kind_is_known(uint32_t kind) {
-  return kind >= CHANGE_FOUND && kind <= CHANGE_REWEIGH;
+uint32_t history_length(const struct history *history) {
+  ASSERT(history->count <= HISTORY_MAX);
+  return history->snapshot.ring.records + history->count;
 }
 
-static bool brings_node(enum change_kind kind) {
-  return kind == CHANGE_FOUND || kind == CHANGE_ADD;
+uint64_t history_prefix_digest(const struct history *history, uint32_t count) {
+  const struct ring *folded = &history->snapshot.ring;
+  ASSERT(history->count <= HISTORY_MAX);
+  ASSERT(count <= history_length(history));
+  if (count < folded->records) {
+    return snapshot_prefix(&history->snapshot, count);
+  }
+  uint64_t digest = folded->digest;
+  for (uint32_t i = 0; i < count - folded->records; i++) {
+    digest = change_digest(digest, &history->changes[i]);
+  }
+  return digest;
 }
 
-/* Copies a text and zeros what is behind it; false when it has no end within `size`. */
-static bool copy_text(char *to, const char *from, size_t size) {
-  size_t length = 0;
-  while (length < size && from[length] != '\0') {
-    length++;
-  }
-  if (length == size) {
-    return false;
-  }
-  memset(to, 0, size);
-  memcpy(to, from, length);
-  return true;
+uint64_t history_digest(const struct history *history) {
+  return history_prefix_digest(history, history_length(history));
 }
 
-/* Zeros the whole of `out`, so that comparing and copying never depend on what was there. */
-static enum err make_canonical(const struct change *change, struct change *out) {
-  memset(out, 0, sizeof *out);
-  if (!kind_is_known((uint32_t)change->kind) || change->time == 0 || change->issuer == 0 || change->node == 0) {
-    return ERR_BADARG;
+int history_find_prefix(const struct history *history, uint64_t digest) {
+  const struct ring *folded = &history->snapshot.ring;
+  ASSERT(history->count <= HISTORY_MAX);
+  if (digest == 0) {
+    return 0;
   }
-  out->time = change->time;
-  out->issuer = change->issuer;
-  out->kind = change->kind;
-  out->node = change->node;
-  if (change->kind != CHANGE_REMOVE) {
-    if (change->weight == 0 || change->weight > WEIGHT_MAX) {
-      return ERR_BADARG;
+  uint64_t prefix = folded->digest;
+  for (uint32_t i = 0; i < history->count; i++) {
+    prefix = change_digest(prefix, &history->changes[i]);
+    if (prefix == digest) {
+      return (int)(folded->records + i + 1);
     }
-    out->weight = change->weight;
   }
-  if (change->kind == CHANGE_FOUND) {
-    const uint32_t partition_count = change->partition_count;
-    if (partition_count == 0 || partition_count > PARTITIONS_MAX || (partition_count & (partition_count - 1)) != 0) {
-      return ERR_BADARG;
+  return snapshot_find(&history->snapshot, digest);
+}
+
+static enum known known_by(const struct change *change, uint32_t node) {
+  switch (change->kind) {
+  case CHANGE_FOUND:
+  case CHANGE_ADD:
+    return change->node == node ? KNOWN_MEMBER : KNOWN_NOT;
+  case CHANGE_REMOVE:
+    return change->node == node ? KNOWN_GONE : KNOWN_NOT;
+  case CHANGE_REWEIGH:
+    break;
+  case CHANGE_REPLACE:
+    return change->node == node ? KNOWN_MEMBER : change->old == node ? KNOWN_GONE : KNOWN_NOT;
+  }
+  return KNOWN_NOT;
+}
+
+enum known history_knows(const struct history *history, uint32_t node) {
+  const struct snapshot *snapshot = &history->snapshot;
+  ASSERT(history->count <= HISTORY_MAX);
+  ASSERT(node != 0);
+  for (uint32_t i = history->count; i > 0; i--) {
+    const enum known known = known_by(&history->changes[i - 1], node);
+    if (known != KNOWN_NOT) {
+      return known;
     }
-    out->partition_count = partition_count;
   }
-  if (brings_node(change->kind)) {
-    if (!copy_text(out->host, change->host, sizeof out->host) ||
-        !copy_text(out->name, change->name, sizeof out->name) ||
-        !copy_text(out->zone, change->zone, sizeof out->zone)) {
-      return ERR_BADARG;
+  for (uint32_t i = 0; i < snapshot->gone_count; i++) {
+    if (snapshot->gone[i] == node) {
+      return KNOWN_GONE;
     }
-    out->client_port = change->client_port;
-    out->peer_port = change->peer_port;
   }
-  return ERR_OK;
+  for (uint32_t i = 0; i < snapshot->ring.member_count; i++) {
+    if (snapshot->ring.members[i].node == node) {
+      return KNOWN_MEMBER;
+    }
+  }
+  return KNOWN_NOT;
 }
 
 /* -- encoding ---------------------------------------------------------------- */
-
-static void encode_text(struct writer *w, const char *text, size_t size) {
-  size_t length = 0;
-  while (text[length] != '\0') {
-    length++;
-    ASSERT(length < size);
-  }
-  write_u8(w, (uint8_t)length);
-  write_raw(w, (struct bytes){(const uint8_t *)text, length});
-}
-
-static void encode_change(struct writer *w, const struct change *change) {
-  ASSERT(kind_is_known((uint32_t)change->kind));
-  write_u64(w, change->time);
-  write_u32(w, change->issuer);
-  write_u8(w, (uint8_t)change->kind);
-  write_u32(w, change->node);
-  write_u32(w, change->weight);
-  write_u32(w, change->partition_count);
-  write_u16(w, change->client_port);
-  write_u16(w, change->peer_port);
-  encode_text(w, change->host, sizeof change->host);
-  encode_text(w, change->name, sizeof change->name);
-  encode_text(w, change->zone, sizeof change->zone);
-}
-
-static bool decode_text(struct reader *r, char *text, size_t size) {
-  const uint32_t length = read_u8(r);
-  if (length >= size) {
-    return false;
-  }
-  const struct bytes bytes = read_raw(r, length);
-  if (r->failed) {
-    return false;
-  }
-  for (uint32_t i = 0; i < length; i++) {
-    if (bytes.data[i] == '\0') {
-      return false;
-    }
-    text[i] = (char)bytes.data[i];
-  }
-  return true;
-}
-
-/* Takes canonical records only: one record has one encoding, or equal histories could have unequal digests. */
-static enum err decode_change(struct reader *r, struct change *change) {
-  struct change raw;
-  memset(&raw, 0, sizeof raw);
-  raw.time = read_u64(r);
-  raw.issuer = read_u32(r);
-  const uint32_t kind = read_u8(r);
-  if (!kind_is_known(kind)) {
-    return ERR_CORRUPT;
-  }
-  raw.kind = (enum change_kind)kind;
-  raw.node = read_u32(r);
-  raw.weight = read_u32(r);
-  raw.partition_count = read_u32(r);
-  raw.client_port = read_u16(r);
-  raw.peer_port = read_u16(r);
-  if (!decode_text(r, raw.host, sizeof raw.host) || !decode_text(r, raw.name, sizeof raw.name) ||
-      !decode_text(r, raw.zone, sizeof raw.zone) || r->failed) {
-    return ERR_CORRUPT;
-  }
-  if (make_canonical(&raw, change) != ERR_OK || !same_record(&raw, change)) {
-    return ERR_CORRUPT;
-  }
-  return ERR_OK;
-}
 
 void history_encode(const struct history *history, struct writer *w) {
   ASSERT(history->count <= HISTORY_MAX);
   ASSERT(w != NULL);
   const size_t start = w->size;
-  write_u8(w, HISTORY_FORMAT);
+  if (history->snapshot.ring.records > 0) {
+    write_u8(w, FORMAT_SNAPSHOT);
+    snapshot_encode(&history->snapshot, w);
+  } else {
+    write_u8(w, FORMAT_PLAIN);
+  }
   write_u32(w, history->count);
   for (uint32_t i = 0; i < history->count; i++) {
-    encode_change(w, &history->changes[i]);
+    change_encode(w, &history->changes[i]);
   }
   if (!w->failed) {
     write_u64(w, bytes_hash((struct bytes){w->data + start, w->size - start}, 0));
   }
-}
-
-uint64_t history_digest(const struct history *history) {
-  ASSERT(history->count <= HISTORY_MAX);
-  uint8_t record[HISTORY_RECORD_MAX_BYTES];
-  uint64_t digest = 0;
-  for (uint32_t i = 0; i < history->count; i++) {
-    struct writer w = writer_make(record, sizeof record);
-    encode_change(&w, &history->changes[i]);
-    ASSERT(!w.failed);
-    digest = bytes_hash(writer_bytes(&w), digest);
-  }
-  return digest == 0 && history->count > 0 ? 1 : digest;
 }
 
 /* -- the set ----------------------------------------------------------------- */
@@ -209,20 +146,33 @@ uint64_t history_digest(const struct history *history) {
 void history_init(struct history *history) {
   ASSERT(history != NULL);
   history->count = 0;
+  memset(&history->snapshot, 0, sizeof history->snapshot);
+}
+
+void history_copy(struct history *to, const struct history *from) {
+  ASSERT(to != from);
+  ASSERT(from->count <= HISTORY_MAX);
+  memcpy(to->changes, from->changes, from->count * sizeof from->changes[0]);
+  to->count = from->count;
+  snapshot_copy(&to->snapshot, &from->snapshot);
 }
 
 enum err history_add(struct history *history, const struct change *change) {
   ASSERT(history->count <= HISTORY_MAX);
   struct change record;
-  const enum err err = make_canonical(change, &record);
+  const enum err err = change_normalize(change, &record);
   if (err != ERR_OK) {
     return err;
   }
-  const uint32_t place = place_of(history, &record);
-  if (place < history->count && compare_identity(&history->changes[place], &record) == 0) {
-    return same_record(&history->changes[place], &record) ? ERR_OK : ERR_REFUSED;
+  const struct change *founding = history_founding(history);
+  if (record.kind == CHANGE_FOUND && founding != NULL) {
+    return change_equal(founding, &record) ? ERR_OK : ERR_REFUSED;
   }
-  if (record.kind == CHANGE_FOUND && find_founding(history) != NULL) {
+  const uint32_t place = place_of(history, &record);
+  if (has(history, place, &record)) {
+    return change_equal(&history->changes[place], &record) ? ERR_OK : ERR_REFUSED;
+  }
+  if (snapshot_spans(&history->snapshot, &record)) {
     return ERR_REFUSED;
   }
   if (history->count == HISTORY_MAX) {
@@ -232,78 +182,202 @@ enum err history_add(struct history *history, const struct change *change) {
           (history->count - place) * sizeof history->changes[0]);
   history->changes[place] = record;
   history->count++;
-  ASSERT(place == 0 || compare_identity(&history->changes[place - 1], &record) < 0);
+  ASSERT(place == 0 || change_compare(&history->changes[place - 1], &record) < 0);
   return ERR_OK;
 }
 
-/* What the check of an encoded history finds: where each record that is new to us begins. */
+/* Those of its own records that a snapshot spans. */
+static uint32_t count_spanned(const struct history *history, const struct snapshot *snapshot) {
+  uint32_t count = 0;
+  while (count < history->count && snapshot_spans(snapshot, &history->changes[count])) {
+    count++;
+  }
+  return count;
+}
+
+static void drop_first(struct history *history, uint32_t count) {
+  ASSERT(count <= history->count);
+  history->count -= count;
+  memmove(&history->changes[0], &history->changes[count], history->count * sizeof history->changes[0]);
+}
+
+enum err history_compact(struct history *history, const struct ring *ring) {
+  struct snapshot *snapshot = &history->snapshot;
+  if (ring->partition_count == 0 || ring->records > history_length(history)) {
+    return ERR_REFUSED;
+  }
+  if (ring->records < snapshot->ring.records) {
+    return ERR_OK;
+  }
+  if (history_prefix_digest(history, ring->records) != ring->digest) {
+    return ERR_REFUSED;
+  }
+  if (ring->records == snapshot->ring.records) {
+    return ERR_OK;
+  }
+  const uint32_t count = ring->records - snapshot->ring.records;
+  for (uint32_t i = 0; i < count; i++) {
+    snapshot_take(snapshot, &history->changes[i]);
+  }
+  ASSERT(snapshot->founding.kind == CHANGE_FOUND);
+  ASSERT(snapshot->ring.records == ring->records && snapshot->ring.digest == ring->digest);
+  drop_first(history, count);
+  snapshot->ring = *ring;
+  return ERR_OK;
+}
+
+void history_outlaw(struct history *history, uint32_t node) {
+  ASSERT(history->snapshot.ring.records > 0);
+  ASSERT(history_knows(history, node) == KNOWN_NOT);
+  snapshot_remember(&history->snapshot, node);
+}
+
+/* -- union ------------------------------------------------------------------- */
+
+/* What the check of an encoded history finds: where each record that is new to us begins, and what a snapshot of it
+ * would do here. */
 struct arrivals {
   uint32_t count;
   uint32_t offsets[HISTORY_MAX];
+  bool adopt;       /* the snapshot */
+  uint32_t dropped; /* of our records, for it */
+  struct snapshot snapshot;
 };
 
-/* Format, checksum and count; leaves the reader at the first record, bounded to the records. */
-static enum err open_encoded(struct bytes encoded, struct reader *r, uint32_t *count) {
-  if (encoded.size < HISTORY_ENCODED_MAX_BYTES(0)) {
+/* Format, checksum and snapshot; leaves the reader at the number of records, bounded to the records. */
+static enum err open_encoded(struct bytes encoded, struct reader *r, struct snapshot *snapshot) {
+  if (encoded.size < 1 + 4 + 8) {
     return ERR_CORRUPT;
   }
   const struct bytes body = {encoded.data, encoded.size - 8};
   struct reader tail = reader_make((struct bytes){encoded.data + body.size, 8});
   *r = reader_make(body);
   const uint8_t format = read_u8(r);
-  if (format > HISTORY_FORMAT) {
+  if (format > FORMAT_SNAPSHOT) {
     return ERR_FORMAT;
   }
-  if (format != HISTORY_FORMAT || read_u64(&tail) != bytes_hash(body, 0)) {
+  if (format < FORMAT_PLAIN || read_u64(&tail) != bytes_hash(body, 0)) {
     return ERR_CORRUPT;
   }
-  *count = read_u32(r);
+  if (format == FORMAT_SNAPSHOT) {
+    return snapshot_decode(r, snapshot);
+  }
+  memset(snapshot, 0, sizeof *snapshot);
   return ERR_OK;
+}
+
+/* Can what the shorter covers be a part of what the longer does? */
+static bool goes_on_from(const struct snapshot *longer, const struct snapshot *shorter) {
+  const uint64_t digest = snapshot_prefix(longer, shorter->ring.records);
+  return shorter->ring.records == 0 || digest == shorter->ring.digest ||
+         (digest == 0 &&
+          (shorter->time < longer->time || (shorter->time == longer->time && shorter->issuer < longer->issuer)));
+}
+
+/* Whether a snapshot tells of what we do not know (then it is adopted), and whether it can be of our history at all. */
+static enum err judge_snapshot(const struct history *history, struct arrivals *arrivals) {
+  const struct snapshot *theirs = &arrivals->snapshot;
+  const struct snapshot *ours = &history->snapshot;
+  const struct change *founding = history_founding(history);
+  arrivals->adopt = false;
+  arrivals->dropped = 0;
+  if (theirs->ring.records == 0) {
+    return ERR_OK;
+  }
+  if (founding != NULL && !change_equal(founding, &theirs->founding)) {
+    return ERR_REFUSED;
+  }
+  if (theirs->ring.records < ours->ring.records) {
+    return goes_on_from(ours, theirs) ? ERR_OK : ERR_REFUSED;
+  }
+  if (theirs->ring.records <= history_length(history) &&
+      history_prefix_digest(history, theirs->ring.records) == theirs->ring.digest) {
+    return ERR_OK;
+  }
+  /* It covers something that we have not: so it must cover more. */
+  const uint32_t spanned = count_spanned(history, theirs);
+  if (ours->ring.records + spanned >= theirs->ring.records || !goes_on_from(theirs, ours)) {
+    return ERR_REFUSED;
+  }
+  arrivals->adopt = true;
+  arrivals->dropped = spanned;
+  return ERR_OK;
+}
+
+/* One pass over the encoded records. */
+struct pass {
+  struct change record;
+  struct change before;
+  bool refused;
+  uint32_t founded;
+  uint32_t spanned; /* those that our snapshot spans, theirs included */
+  uint64_t digest;  /* of these */
+};
+
+/* Compares a record with what we have. True if it is new to us. */
+static bool judge_record(const struct history *history, struct pass *pass, const struct change *founding) {
+  const struct change *record = &pass->record;
+  if (record->kind == CHANGE_FOUND) {
+    pass->founded++;
+    pass->refused = pass->refused || (founding != NULL && !change_equal(founding, record));
+  }
+  if (snapshot_spans(&history->snapshot, record)) {
+    pass->spanned++;
+    pass->digest = change_digest(pass->digest, record);
+    return false;
+  }
+  const uint32_t place = place_of(history, record);
+  if (has(history, place, record)) {
+    pass->refused = pass->refused || !change_equal(&history->changes[place], record);
+    return false;
+  }
+  return true;
+}
+
+/* Can what our snapshot spans of theirs be what it stands for? */
+static bool is_covered(const struct history *history, const struct pass *pass) {
+  const struct ring *folded = &history->snapshot.ring;
+  return pass->spanned < folded->records || (pass->spanned == folded->records && pass->digest == folded->digest);
 }
 
 /* Reads all of `encoded` and changes nothing: a history is taken whole or not at all. */
 static enum err check_encoded(const struct history *history, struct bytes encoded, struct arrivals *arrivals) {
+  const struct snapshot *theirs = &arrivals->snapshot;
   struct reader r;
-  uint32_t count = 0;
-  enum err err = open_encoded(encoded, &r, &count);
+  enum err err = open_encoded(encoded, &r, &arrivals->snapshot);
   if (err != ERR_OK) {
     return err;
   }
-  const struct change *founding = find_founding(history);
-  bool refused = false;
-  uint32_t founded = 0;
-  struct change record;
-  struct change before;
-  memset(&before, 0, sizeof before);
+  struct pass pass;
+  memset(&pass, 0, sizeof pass);
+  pass.refused = judge_snapshot(history, arrivals) != ERR_OK;
+  pass.founded = theirs->ring.records > 0;
+  pass.spanned = theirs->ring.records;
+  pass.digest = theirs->ring.digest;
+  const struct change *founding = history_founding(history);
+  const uint32_t count = read_u32(&r);
   uint32_t added = 0;
   for (uint32_t i = 0; i < count; i++) {
     const size_t offset = r.offset;
-    err = decode_change(&r, &record);
-    if (err != ERR_OK || (i > 0 && compare_identity(&before, &record) >= 0)) {
+    if (change_decode(&r, &pass.record) != ERR_OK || (i > 0 && change_compare(&pass.before, &pass.record) >= 0) ||
+        snapshot_spans(theirs, &pass.record)) {
       return ERR_CORRUPT;
     }
-    before = record;
-    if (record.kind == CHANGE_FOUND) {
-      founded++;
-      refused = refused || (founding != NULL && !same_record(founding, &record));
+    pass.before = pass.record;
+    if (judge_record(history, &pass, founding)) {
+      if (added < HISTORY_MAX) {
+        arrivals->offsets[added] = (uint32_t)offset;
+      }
+      added++;
     }
-    const uint32_t place = place_of(history, &record);
-    if (place < history->count && compare_identity(&history->changes[place], &record) == 0) {
-      refused = refused || !same_record(&history->changes[place], &record);
-      continue;
-    }
-    if (added < HISTORY_MAX) {
-      arrivals->offsets[added] = (uint32_t)offset;
-    }
-    added++;
   }
-  if (reader_left(&r) != 0 || founded > 1) {
+  if (r.failed || reader_left(&r) != 0 || pass.founded > 1) {
     return ERR_CORRUPT;
   }
-  if (refused) {
+  if (pass.refused || (theirs->ring.records <= history->snapshot.ring.records && !is_covered(history, &pass))) {
     return ERR_REFUSED;
   }
-  if (added > HISTORY_MAX - history->count) {
+  if (added > HISTORY_MAX - (history->count - arrivals->dropped)) {
     return ERR_FULL;
   }
   arrivals->count = added;
@@ -320,6 +394,12 @@ enum err history_merge(struct history *history, struct bytes encoded, uint32_t *
   if (err != ERR_OK) {
     return err;
   }
+  *added = arrivals.count;
+  if (arrivals.adopt) {
+    *added += arrivals.snapshot.ring.records - history->snapshot.ring.records - arrivals.dropped;
+    drop_first(history, arrivals.dropped);
+    snapshot_copy(&history->snapshot, &arrivals.snapshot);
+  }
   /* From the back, so that each record of ours moves at most once. */
   uint32_t kept = history->count;
   uint32_t place = history->count + arrivals.count;
@@ -328,14 +408,13 @@ enum err history_merge(struct history *history, struct bytes encoded, uint32_t *
     struct reader r = reader_make(encoded);
     r.offset = arrivals.offsets[i - 1];
     struct change record;
-    const enum err decoded = decode_change(&r, &record);
+    const enum err decoded = change_decode(&r, &record);
     ASSERT(decoded == ERR_OK);
-    while (kept > 0 && compare_identity(&history->changes[kept - 1], &record) > 0) {
+    while (kept > 0 && change_compare(&history->changes[kept - 1], &record) > 0) {
       history->changes[--place] = history->changes[--kept];
     }
     history->changes[--place] = record;
   }
   ASSERT(place == kept);
-  *added = arrivals.count;
   return ERR_OK;
 }

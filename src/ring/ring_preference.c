@@ -74,3 +74,14 @@ void ring_preference(const struct ring *ring, uint32_t partition, uint32_t n, st
     out->nodes[chosen++] = ring->members[member].node;
   }
 }
+
+uint32_t ring_rank(const struct ring *ring, uint32_t partition, uint32_t n, uint32_t node) {
+  struct preference preference = {.replica_count = 0};
+  ring_preference(ring, partition, n, &preference);
+  for (uint32_t i = 0; i < preference.replica_count; i++) {
+    if (preference.nodes[i] == node) {
+      return i;
+    }
+  }
+  return n;
+}

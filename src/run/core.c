@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include "base/assert.h"
+#include "member/member.h"
 #include "run/node_parts.h"
 #include "seam/step.h"
 
@@ -22,6 +23,8 @@ struct memory_of_store {
   struct store_value history;
   struct store_value buckets;
   struct store_value sealed;
+  struct store_value layout;
+  struct store_value moves;
   struct store_value incarnation;
 };
 
@@ -29,6 +32,8 @@ static void memory_free(struct memory_of_store *memory) {
   store_value_free(memory->history.data);
   store_value_free(memory->buckets.data);
   store_value_free(memory->sealed.data);
+  store_value_free(memory->layout.data);
+  store_value_free(memory->moves.data);
   store_value_free(memory->incarnation.data);
 }
 
@@ -65,6 +70,13 @@ static bool memory_check(struct node *node, const struct memory_of_store *memory
     what = "bucket properties";
     sound = memory->buckets.data == NULL || bucket_table_merge(buckets, value_bytes(memory->buckets), &count) == ERR_OK;
   }
+  if (sound) {
+    what = "layout";
+    sound = member_layout_is_sound(value_bytes(memory->layout));
+  }
+  if (sound && history->snapshot.issuer == node->directory.node) {
+    *hlc_floor = history->snapshot.time;
+  }
   for (uint32_t i = 0; sound && i < history->count; i += 1) {
     const struct change *change = &history->changes[i];
     *hlc_floor = change->issuer == node->directory.node && change->time > *hlc_floor ? change->time : *hlc_floor;
@@ -74,8 +86,8 @@ static bool memory_check(struct node *node, const struct memory_of_store *memory
     *hlc_floor = bucket->issuer == node->directory.node && bucket->time > *hlc_floor ? bucket->time : *hlc_floor;
   }
   if (!sound) {
-    snprintf(why, NODE_WHY, "the cluster's %s in %.200s are damaged: start with an empty dir, under another name", what,
-             node->options->dir);
+    snprintf(why, NODE_WHY, "the cluster's %s in %.200s can not be read: start with an empty dir, under another name",
+             what, node->options->dir);
   }
   free(history);
   free(buckets);
@@ -140,6 +152,8 @@ static void core_init(struct node *node, const struct memory_of_store *memory, u
       .found = options->seeds[strspn(options->seeds, ", ")] == '\0' && memory->history.data == NULL,
       .history = value_bytes(memory->history),
       .buckets = value_bytes(memory->buckets),
+      .layout = value_bytes(memory->layout),
+      .moves = value_bytes(memory->moves),
       .sealed = memory->sealed.data != NULL,
       .tunables = node_tunables(options),
       .value_memory = node->value_memory,
@@ -173,6 +187,8 @@ bool node_core_start(struct node *node, const struct store_engine *engine, const
   bool started = meta_read(engine, store, META_HISTORY, &memory.history, why) &&
                  meta_read(engine, store, META_BUCKETS, &memory.buckets, why) &&
                  meta_read(engine, store, META_SEALED, &memory.sealed, why) &&
+                 meta_read(engine, store, META_LAYOUT, &memory.layout, why) &&
+                 meta_read(engine, store, META_MOVES, &memory.moves, why) &&
                  meta_read(engine, store, META_INCARNATION, &memory.incarnation, why) &&
                  memory_check(node, &memory, &hlc_floor, why) && incarnation_take(node, engine, store, &memory, why);
   engine->close(store);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "front/roster.h"
 #include "os/log.h"
 #include "run/node_parts.h"
 
@@ -173,7 +174,7 @@ static void on_read_done(void *context, uint64_t token, enum err err, struct blo
 static _Noreturn void node_storage_failed(struct node *node) {
   char why[DISK_WHY] = "";
   disk_failure(node->disk, why);
-  fprintf(stderr, "gramme: node %s: storage failed (%s); stopping: check the device of %s, then start the node again\n",
+  fprintf(stderr, "gramme: %s: storage failed (%s); stopping: check the device of %s, then start the node again\n",
           node->name, why[0] != '\0' ? why : "no reason given", node->options->dir);
   fflush(stderr);
   _exit(1);
@@ -207,9 +208,12 @@ const struct disk_callbacks node_disk_callbacks = {
 };
 
 static const char *node_peer_name(const struct node *node, uint32_t id) {
-  const struct ring *ring = shard_ring(node->shard);
-  int index = ring_find(ring, id);
-  return index >= 0 ? ring->members[index].name : "not a member";
+  const struct history *history = shard_history(node->shard);
+  struct identity identity;
+  if (roster_has_left(history, id)) {
+    return "removed";
+  }
+  return roster_find(history, id, &identity) ? identity.name : "not a member";
 }
 
 static void on_peer_message(void *context, uint32_t from, const struct message *message) {

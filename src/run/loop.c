@@ -6,11 +6,15 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "front/roster.h"
 #include "os/log.h"
 #include "run/node_parts.h"
 
 #define NS_PER_MS 1000000u
 #define SEEDS_MAX 64u
+#define EMPTY_SECONDS 3u
+#define BOOK_MAX (2u * ROSTER_MAX + SEEDS_MAX)
+#define WAITING "waits to be added" /* so the reason of a node says it that an administrator may add */
 
 /* -- addresses ----------------------------------------------------------------------------- */
 
@@ -40,48 +44,113 @@ static bool seed_next(const char **seeds, struct peer_address *address) {
   return true;
 }
 
-/* Members are dialled, and the seeds while this node is not one of them. */
+/* The first who has an address keeps it. */
+struct address_book {
+  uint32_t count;
+  struct peer_address addresses[BOOK_MAX];
+};
+
+static void book_add(struct address_book *book, const struct peer_address *address) {
+  bool known = address->port == 0 || book->count == BOOK_MAX;
+  for (uint32_t i = 0; i < book->count && !known; i += 1) {
+    known = book->addresses[i].port == address->port && strcmp(book->addresses[i].host, address->host) == 0;
+  }
+  if (!known) {
+    book->addresses[book->count] = *address;
+    book->count += 1;
+  }
+}
+
+static void book_add_node(struct address_book *book, const struct node *node, const struct identity *who) {
+  if (who->node != node->directory.node) {
+    struct peer_address address = {.node = who->node, .port = who->peer_port};
+    snprintf(address.host, sizeof(address.host), "%s", who->host);
+    book_add(book, &address);
+  }
+}
+
+/* Is there nobody of the cluster left whom this node knows and reaches? It may have been removed, and all the others
+ * replaced, while it was away. */
+static bool node_is_alone(const struct node *node) {
+  struct member_view views[ROSTER_MAX];
+  uint32_t count = shard_members(node->shard, views, ROSTER_MAX);
+  for (uint32_t i = 0; i < count && i < ROSTER_MAX; i += 1) {
+    if (views[i].up && views[i].node != node->directory.node) {
+      return false;
+    }
+  }
+  return true;
+}
+
+/* Dialled are all that the whole history leaves in, whether or not the layouts have come as far; those that are still
+ * leaving; and the seeds while this node is no member, or alone. */
 static void node_update_addresses(struct node *node) {
-  const struct ring *ring = shard_ring(node->shard);
-  struct peer_address addresses[MEMBERS_MAX + SEEDS_MAX];
-  uint32_t count = 0;
-  for (uint32_t i = 0; i < ring->member_count; i += 1) {
-    const struct ring_member *member = &ring->members[i];
-    if (member->node != node->directory.node) {
-      addresses[count] = (struct peer_address){.node = member->node, .port = member->peer_port};
-      snprintf(addresses[count].host, sizeof(addresses[count].host), "%s", member->host);
-      count += 1;
+  const struct history *history = shard_history(node->shard);
+  struct identity present[ROSTER_MAX];
+  struct identity leaver;
+  struct member_view views[ROSTER_MAX];
+  struct address_book book = {.count = 0};
+  uint32_t count = roster_present(history, present, ROSTER_MAX);
+  for (uint32_t i = 0; i < count; i += 1) {
+    book_add_node(&book, node, &present[i]);
+  }
+  count = shard_members(node->shard, views, ROSTER_MAX);
+  for (uint32_t i = 0; i < count && i < ROSTER_MAX; i += 1) {
+    if (views[i].leaving && roster_find(history, views[i].node, &leaver)) {
+      book_add_node(&book, node, &leaver);
     }
   }
   const char *seeds = node->options->seeds;
   struct peer_address seed;
-  while (!node->was_member && count < MEMBERS_MAX + SEEDS_MAX && seed_next(&seeds, &seed)) {
-    bool known = seed.port == 0 ||
-                 (seed.port == node_peer_port(node->options) && strcmp(seed.host, node_host(node->options)) == 0);
-    for (uint32_t i = 0; i < count; i += 1) {
-      known = known || (addresses[i].port == seed.port && strcmp(addresses[i].host, seed.host) == 0);
-    }
-    if (!known) {
-      addresses[count] = seed;
-      count += 1;
+  while ((!node->was_member || node->alone) && seed_next(&seeds, &seed)) {
+    if (seed.port != node_peer_port(node->options) || strcmp(seed.host, node_host(node->options)) != 0) {
+      book_add(&book, &seed);
     }
   }
-  peers_set_addresses(node->peers, addresses, count);
+  peers_set_addresses(node->peers, book.addresses, book.count);
+}
+
+/* Both sides say so: only who runs them knows which of the two is in the wrong place. */
+static void node_say_foreigner(struct node *node) {
+  uint32_t foreigner = 0;
+  uint32_t foreigners = shard_foreigners(node->shard, &foreigner);
+  if (foreigners == node->foreigners) {
+    return;
+  }
+  node->foreigners = foreigners;
+  log_line(LOG_LEVEL_WARN,
+           "node %08" PRIx32
+           " has the data of another cluster, though of the same name: nothing is exchanged with it; if "
+           "it is to join this one, start it with an empty data directory",
+           foreigner);
 }
 
 /* What follows from the membership having changed. */
 static void node_look_at_ring(struct node *node) {
   const struct ring *ring = shard_ring(node->shard);
+  const struct ring *base = shard_base_ring(node->shard);
+  uint32_t count = history_length(shard_history(node->shard));
   bool member = shard_is_member(node->shard);
-  if (node->addressed && ring->digest == node->ring_digest && member == node->was_member) {
+  if (node->addressed && ring->digest == node->ring_digest && base->digest == node->base_digest &&
+      count == node->history_count && member == node->was_member) {
     return;
   }
-  if (node->ready && node->addressed) {
-    log_line(LOG_LEVEL_INFO, "the cluster has %" PRIu32 " members, this node is %s of them", ring->member_count,
-             member ? "one" : "none");
+  if (node->ready && node->addressed && (ring->digest != node->ring_digest || member != node->was_member)) {
+    bool coming = !member && ring_find(ring, node->directory.node) >= 0;
+    log_line(LOG_LEVEL_INFO, "the cluster has %" PRIu32 " member%s, this node is %s%s", ring->member_count,
+             ring->member_count == 1 ? "" : "s",
+             member   ? "one of them"
+             : coming ? "being taken in"
+                      : "none of them",
+             ring->digest != base->digest ? "; partitions move" : "");
+  } else if (node->ready && node->addressed && ring->digest == base->digest && base->digest != node->base_digest) {
+    log_line(LOG_LEVEL_INFO, "partitions have moved: all nodes hold what the ring of %" PRIu32 " member%s gives them",
+             ring->member_count, ring->member_count == 1 ? "" : "s");
   }
   node->addressed = true;
   node->ring_digest = ring->digest;
+  node->base_digest = base->digest;
+  node->history_count = count;
   node->was_member = member;
   node_update_addresses(node);
 }
@@ -91,10 +160,49 @@ static void node_look_at_ring(struct node *node) {
 static void node_say_ready(struct node *node) {
   const struct options *options = node->options;
   node->ready = true;
+  uint32_t members = shard_ring(node->shard)->member_count;
   log_line(LOG_LEVEL_INFO,
-           "ready: clients on %s:%u, peers on %s:%u, node %08" PRIx32 ", cluster %s, %" PRIu32 " members",
+           "ready: clients on %s:%u, peers on %s:%u, node %08" PRIx32 ", cluster %s, %" PRIu32 " member%s",
            options->listen, server_port(node->server), options->listen, peers_port(node->peers), node->directory.node,
-           options->cluster_name, shard_ring(node->shard)->member_count);
+           options->cluster_name, members, members == 1 ? "" : "s");
+}
+
+/* Once each: that it was taken out, and that nothing is left here which others need. */
+static void node_say_removed(struct node *node) {
+  const struct heartbeat *health = shard_health(node->shard);
+  if (!roster_has_left(shard_history(node->shard), node->directory.node)) {
+    return;
+  }
+  bool in_layout = ring_find(shard_ring(node->shard), node->directory.node) >= 0 ||
+                   ring_find(shard_base_ring(node->shard), node->directory.node) >= 0;
+  bool empty = !in_layout && health->strays == 0 && health->hints == 0;
+  if (!node->removal_told) {
+    struct store_statistics statistics;
+    node_statistics(node, &statistics);
+    node->removal_told = true;
+    log_line(LOG_LEVEL_WARN, "this node was removed from the cluster; %" PRIu64 " objects to hand over",
+             health->strays > statistics.keys ? health->strays : statistics.keys);
+    return;
+  }
+  /* It has to be so for a while: when layouts change, what is here has to be looked through first. */
+  node->empty_seconds = empty ? node->empty_seconds + 1 : 0;
+  if (node->empty_seconds >= EMPTY_SECONDS && !node->empty_told) {
+    node->empty_told = true;
+    log_line(LOG_LEVEL_WARN, "this node has handed over all it had; it may be stopped, and come back as a new one with "
+                             "an empty data directory");
+  }
+}
+
+/* What a node that is no member yet is told: most often, that an administrator has to add it. */
+static void node_say_refusal(struct node *node) {
+  const char *refusal = shard_join_refusal(node->shard);
+  bool has_left = roster_has_left(shard_history(node->shard), node->directory.node);
+  if (refusal != NULL && !has_left && strcmp(refusal, node->refusal) != 0) {
+    bool waits = strstr(refusal, WAITING) != NULL;
+    snprintf(node->refusal, sizeof(node->refusal), "%s", refusal);
+    log_line(waits ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, "not %s the cluster: %s", waits ? "yet in" : "taken into",
+             refusal);
+  }
 }
 
 /* Each second, and more often until it is ready or while it stops. */
@@ -118,10 +226,14 @@ static void on_second(uv_timer_t *timer) {
              node->nospace ? "the disk is full: writes are refused until there is space, reads are served"
                            : "there is space on the disk again: writes are served");
   }
-  const char *refusal = shard_join_refusal(node->shard);
-  if (refusal != NULL && strcmp(refusal, node->refusal) != 0) {
-    snprintf(node->refusal, sizeof(node->refusal), "%s", refusal);
-    log_line(LOG_LEVEL_WARN, "not taken into the cluster: %s", refusal);
+  if (node_is_alone(node) != node->alone) {
+    node->alone = !node->alone;
+    node_update_addresses(node);
+  }
+  node_say_removed(node);
+  node_say_refusal(node);
+  if (node->ready) {
+    front_second(node->front);
   }
 }
 
@@ -251,6 +363,7 @@ static void node_turn(uv_prepare_t *prepare) {
   /* 2. Out it goes: one commit, one write for each peer, one for each client. */
   if (node->phase < NODE_DRAINING) {
     node_look_at_ring(node);
+    node_say_foreigner(node);
     disk_flush(node->disk);
     peers_flush(node->peers);
     server_flush(node->server);

@@ -15,7 +15,11 @@
 
 /* One line on stderr: what went wrong, and what to do. */
 static void node_complain(const struct node *node, const char *why) {
-  fprintf(stderr, "gramme: node %s: %s\n", node->name, why);
+  if (node->name[0] != '\0') {
+    fprintf(stderr, "gramme: %s: %s\n", node->name, why);
+  } else {
+    fprintf(stderr, "gramme: %s\n", why);
+  }
 }
 
 /* -- starting ------------------------------------------------------------------------------------- */
@@ -158,7 +162,7 @@ int node_run(struct options *options) {
     return 1;
   }
   node->options = options;
-  snprintf(node->name, sizeof(node->name), "%s", options->name[0] != '\0' ? options->name : "?");
+  snprintf(node->name, sizeof(node->name), "%s", options->name);
   signal(SIGPIPE, SIG_IGN);
   int exit_code = 1;
   if (directory_open(&node->directory, options->dir, options->cluster_name, why) != ERR_OK) {

@@ -92,11 +92,18 @@ struct node {
 
   /* What was last told to the transport and to the log. */
   uint64_t ring_digest;
+  uint64_t base_digest;
+  uint32_t history_count;
   bool was_member;
+  bool alone;          /* see node_is_alone */
+  uint32_t foreigners; /* see member_foreigners: so many have been told of */
+  bool removal_told;   /* that the history takes it out */
+  bool empty_told;     /* and that it has handed over what it had */
+  uint32_t empty_seconds;
   bool addressed; /* the peers' addresses have been set once */
   bool ready;     /* the line has been written */
   bool nospace;
-  char refusal[256];
+  char refusal[REASON_MAX_BYTES + 1];
 };
 
 /* -- core.c ----------------------------------------------------------------------- */
@@ -128,7 +135,7 @@ extern const struct peers_handler node_peers_handler;
 struct front_services node_services(struct node *node);
 struct shard_tunables node_tunables(const struct options *options);
 /* The store's, but for the keys: an engine that appends counts each overwriting until it has merged it away, so they
- * are what it held at the start and what the core has seen come into being since. */
+ * are what it held at the start, and what the core has seen come and go since. */
 void node_statistics(const struct node *node, struct store_statistics *statistics);
 
 #endif

@@ -473,7 +473,10 @@ bool options_load(struct options *options, const char *path, char *why) {
   struct load load = {.options = options, .path = path, .why = why, .line = 0, .line_ended = true};
   load.file = fopen(path, "re");
   if (load.file == NULL) {
-    return refuse(why, "%s: %s", path, strerror(errno));
+    const char *remedy = errno == ENOENT   ? "; is the path right? `gramme server --print-config > FILE` makes one"
+                         : errno == EACCES ? "; let this user read it"
+                                           : "";
+    return refuse(why, "%s: %s%s", path, strerror(errno), remedy);
   }
   /* An indented line is a setting of its own, and a ';' inside a password is a part of it. */
   ini_allow_multiline = false;
@@ -556,6 +559,10 @@ bool options_check(const struct options *options, char *why) {
 /* -- what is printed ------------------------------------------------------------ */
 
 static void print_range(FILE *out, const struct option_row *row) {
+  if (strcmp(row->name, "engine") == 0) {
+    fputs("rocksdb or memory", out);
+    return;
+  }
   if (row_is_text(row)) {
     fprintf(out, "text, at most %" PRIu64 " characters", row->max);
     return;

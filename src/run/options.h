@@ -17,7 +17,7 @@
   X("node", "dir", TEXT, dir, "./gramme-data", 1, 4000, false, \
     "data directory") \
   X("node", "engine", TEXT, engine, "rocksdb", 1, 16, false, \
-    "storage engine: rocksdb or memory") \
+    "storage engine") \
   X("node", "listen", TEXT, listen, "127.0.0.1", 1, 64, false, \
     "address that clients and peers connect to; other than loopback only with requirepass and secret") \
   X("node", "port", NUMBER, port, "7600", 1, 65535, false, \
@@ -30,6 +30,8 @@
     "failure domain (rack, data centre); replicas are spread over zones") \
   X("node", "weight", NUMBER, weight, "100", 1, 1000, false, \
     "capacity relative to other nodes") \
+  X("node", "move-rate", BYTES, move_rate, "64mb", 0, 1099511627776, true, \
+    "bytes a second that this node takes in at the most while partitions move to it; 0: no limit") \
   X("node", "requirepass", SECRET, requirepass, "", 0, 256, true, \
     "password for clients (AUTH); empty: none") \
   X("node", "max-clients", NUMBER, max_clients, "10000", 1, 100000, true, \

@@ -9,6 +9,8 @@
 
 #define NS_PER_MS 1000000u
 
+_Static_assert(OPTION_TEXT_MAX <= FRONT_CONFIG_TEXT && OPTIONS_WHY <= FRONT_CONFIG_WHY, "what an option says fits");
+
 struct shard_tunables node_tunables(const struct options *options) {
   return (struct shard_tunables){
       .request_timeout_ns = options->request_timeout * NS_PER_MS,
@@ -19,6 +21,8 @@ struct shard_tunables node_tunables(const struct options *options) {
       .peer_timeout_ns = options->peer_timeout * NS_PER_MS,
       .small_value_bytes = (uint32_t)options->small_value,
       .value_max_bytes = (uint32_t)options->max_value,
+      .move_bytes_per_s = options->move_rate,
+      .fold_records = HISTORY_FOLD_AT,
   };
 }
 
@@ -37,7 +41,9 @@ static const struct shard *service_shard(void *context) {
 
 void node_statistics(const struct node *node, struct store_statistics *statistics) {
   disk_statistics(node->disk, statistics);
-  statistics->keys = node->keys_base + shard_stats(node->shard)->keys_new;
+  const struct shard_stats *stats = shard_stats(node->shard);
+  uint64_t most = node->keys_base + stats->keys_new;
+  statistics->keys = most > stats->keys_gone ? most - stats->keys_gone : 0;
 }
 
 static void service_store_statistics(void *context, struct store_statistics *statistics) {
@@ -54,7 +60,7 @@ static uint64_t service_wall_ms(void *context) {
 
 static bool service_config_get(void *context, const char *name, char *text) {
   const struct node *node = context;
-  return options_get(node->options, name, text, 256);
+  return options_get(node->options, name, text, FRONT_CONFIG_TEXT);
 }
 
 static const char *service_config_name(void *context, uint32_t index) {
@@ -81,18 +87,18 @@ static bool service_config_set(void *context, const char *name, const char *valu
   char *password = NULL;
   bool done = false;
   if (!options_get(node->options, name, before, sizeof(before))) {
-    snprintf(why, 256, "there is no option '%.64s'; CONFIG GET * lists them", name);
+    snprintf(why, FRONT_CONFIG_WHY, "there is no option '%.64s'; CONFIG GET * lists them", name);
     return false;
   }
   if (!options_is_live(name)) {
-    snprintf(why, 256, "'%.64s' can not change while the node runs; set it in its configuration file and restart it",
-             name);
+    snprintf(why, FRONT_CONFIG_WHY,
+             "'%.64s' can not change while the node runs; set it in its configuration file and restart it", name);
     return false;
   }
   if (strcmp(name, "requirepass") == 0) {
     password = strdup(node->options->requirepass); /* a secret can not be read back as text */
     if (password == NULL) {
-      snprintf(why, 256, "no memory");
+      snprintf(why, FRONT_CONFIG_WHY, "no memory");
       return false;
     }
   }
@@ -109,7 +115,7 @@ static bool service_config_set(void *context, const char *name, const char *valu
     node_apply_options(node);
     log_line(LOG_LEVEL_INFO, "option %s was changed by a client", name);
   } else {
-    snprintf(why, 256, "%.255s", reason);
+    snprintf(why, FRONT_CONFIG_WHY, "%s", reason);
   }
   return done;
 }
@@ -133,6 +139,8 @@ static struct node_facts service_facts(void *context) {
       .loop_iterations = node->iterations,
       .value_memory_used = pool->used_bytes,
       .value_memory_capacity = pool->capacity_bytes,
+      .move_bytes_per_s = node->options->move_rate,
+      .handed_over = node->empty_told,
   };
 }
 

@@ -6,7 +6,7 @@
 #include "version/clock.h"
 #include "wire/message.h"
 
-struct shard_tunables { /* all from the option table; see run/options.h for defaults and ranges */
+struct shard_tunables { /* all but the last from the option table; see run/options.h for defaults and ranges */
   uint64_t request_timeout_ns;
   uint64_t hedge_ns;         /* a replica that has not answered by then is joined by a stand-in */
   uint64_t repair_window_ns; /* how long a get waits for stragglers after its reply */
@@ -15,6 +15,8 @@ struct shard_tunables { /* all from the option table; see run/options.h for defa
   uint64_t peer_timeout_ns;   /* silence after which a peer counts as down */
   uint32_t small_value_bytes; /* reads answer in full up to this */
   uint32_t value_max_bytes;
+  uint64_t move_bytes_per_s; /* what a node receives at the most while partitions move to it */
+  uint32_t fold_records;     /* so many membership records that are agreed upon are folded away together */
 };
 
 struct shard_config {
@@ -27,14 +29,35 @@ struct shard_config {
   bool found;           /* no seeds and no history: found the cluster */
   struct bytes history; /* as last committed to META_HISTORY; empty at first */
   struct bytes buckets;
+  struct bytes layout; /* META_LAYOUT as last committed; empty at first */
+  struct bytes moves;  /* META_MOVES */
   bool sealed;
   struct shard_tunables tunables;
   void *value_memory; /* for the blob pool */
   size_t value_memory_bytes;
 };
 
+/* A node that has asked to be taken in, and waits for an administrator. */
+struct candidate_view {
+  struct change change; /* an ADD as it would like it: id, address, name, zone, weight */
+  uint64_t heard_ns;
+};
+
+/* The change of layouts that is under way, as this node sees it. */
+struct layout_view {
+  struct mark mark; /* its own */
+  uint64_t history_digest;
+  bool moving; /* base and target differ */
+  bool behind; /* the history has more than the target: a further change waits */
+  uint32_t waiting_count;
+  uint32_t waiting[MEMBERS_MAX]; /* node ids that have not come to the phase that all are waited for in */
+  uint64_t started_ns;           /* when the target became this one here */
+};
+
 struct member_view {
   uint32_t node;
+  bool leaving; /* of the base, not of the target */
+  bool joining; /* of the target, not of the base */
   bool up;
   bool self;
   uint64_t last_heard_ns;     /* 0 never */

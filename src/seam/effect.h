@@ -25,7 +25,6 @@ struct reply {
   struct blob *object;    /* GET: the merged object, NULL absent. PUT: NULL */
   struct bytes context;   /* PUT, OK: what the writer has now seen, encoded. GET: made of `object` by the front */
   uint32_t coordinator;   /* for the context: the fastest reader, or the write's coordinator */
-  uint32_t sibling_count; /* PUT: siblings after it at the coordinator */
   uint32_t explained_count;
   struct explained explained[PREFERENCE_MAX];
 };

@@ -3,6 +3,7 @@
 #ifndef GRAMME_SEAM_EVENT_H
 #define GRAMME_SEAM_EVENT_H
 
+#include "ring/history.h"
 #include "version/bucket.h"
 #include "wire/message.h"
 
@@ -12,6 +13,7 @@ enum command_kind {
   COMMAND_PUT,
   COMMAND_EXPLAIN,
   COMMAND_BUCKET_SET, /* key = bucket name; props: replaces the record */
+  COMMAND_CHANGE,     /* changes: all of them or none, if the history is still the one of that digest */
 };
 
 #define QUORUM_DEFAULT 255u /* n, r, w, ...: what the bucket says */
@@ -29,7 +31,10 @@ struct command {
   bool keep_expiry;
   uint64_t expires_at_ms; /* PUT: wall clock, 0 none (then the bucket's ttl) */
   uint8_t r, pr, w, pw, dw;
-  struct bucket_props props; /* BUCKET_SET */
+  struct bucket_props props;    /* BUCKET_SET */
+  const struct change *changes; /* CHANGE: in the order wanted; time and issuer are filled in by the core */
+  uint32_t change_count;        /* 1 .. CHANGES_PER_COMMIT_MAX */
+  uint64_t history_digest;      /* of the history that they were planned on */
 };
 
 /* -- events ----------------------------------------------------------------- */

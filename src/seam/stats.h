@@ -9,7 +9,7 @@
   X(gets, "gets coordinated")                                                  \
   X(puts, "puts coordinated")                                                  \
   X(forwards, "puts forwarded to another coordinator")                         \
-  X(forward_retries, "forwarded puts coordinated elsewhere after no answer")   \
+  X(forward_retries, "forwarded puts coordinated elsewhere: the first node said it had not")  \
   X(forwards_stale, "forwarded puts refused because they came too late")       \
   X(quorum_failures, "requests that too few nodes answered")                   \
   X(timeouts, "requests that ran out of time")                                 \
@@ -24,6 +24,7 @@
   X(hints, "hints now kept")                                                   \
   X(hint_oldest_ms, "wall-clock time of the oldest hint at the most, 0 none")              \
   X(keys_new, "keys that came into being here since the start")                     \
+  X(keys_gone, "keys that were handed over and dropped here since the start")       \
   X(merges, "merges that made a third object of two")                          \
   X(truncated, "clock entries dropped past the limit")                         \
   X(overfull, "merges refused past a limit")                                   \

@@ -6,11 +6,8 @@
 #include "base/assert.h"
 #include "version/context.h"
 
-/* Of an encoded context (version/context.h): what is not dots, and each dot. */
-#define CONTEXT_FIXED_BYTES 17u
-#define CONTEXT_DOT_BYTES 20u
 /* What each reply of a step is sure to have room for. */
-#define CONTEXT_SHARE_BYTES (CONTEXT_FIXED_BYTES + CLOCK_PAIRS_MAX * CONTEXT_DOT_BYTES)
+#define CONTEXT_SHARE_BYTES (CONTEXT_FIXED_BYTES + CLOCK_PAIRS_MAX * DOT_BYTES)
 
 _Static_assert(REPLY_CONTEXT_ROOM_BYTES >= REPLIES_PER_STEP_MAX * CONTEXT_SHARE_BYTES,
                "a context of CLOCK_PAIRS_MAX fits into every reply of a step");
@@ -40,19 +37,21 @@ static bool has_store_key(enum message_type type) {
   case MESSAGE_HINT_DROP:
   case MESSAGE_HINT_KEPT:
   case MESSAGE_HINT_DROPPED:
+  case MESSAGE_OFFER:
+  case MESSAGE_OBJECT_DROP:
     return true;
   case MESSAGE_HEARTBEAT:
   case MESSAGE_GOSSIP:
   case MESSAGE_HISTORY:
   case MESSAGE_PROPS:
   case MESSAGE_JOIN:
-  case MESSAGE_JOIN_ASK:
-  case MESSAGE_JOIN_ANSWER:
   case MESSAGE_JOIN_RESULT:
   case MESSAGE_WRITE_ACK:
   case MESSAGE_READ_REPLY:
   case MESSAGE_FORWARD_REPLY:
   case MESSAGE_STAMPED:
+  case MESSAGE_PULL:
+  case MESSAGE_PULLED:
     return false;
   }
   ASSERT(false); /* a message of no type */
@@ -155,7 +154,7 @@ void step_reply_context(struct step *step, struct reply *reply, struct past *pas
   /* What later replies of this step are sure to get is not for this one. */
   size_t reserved = (size_t)step_replies_left(step) * CONTEXT_SHARE_BYTES;
   size_t free_bytes = REPLY_CONTEXT_ROOM_BYTES - effects->context_bytes;
-  size_t wanted = CONTEXT_FIXED_BYTES + ((size_t)past->pair_count + past->dot_count) * CONTEXT_DOT_BYTES;
+  size_t wanted = CONTEXT_FIXED_BYTES + ((size_t)past->pair_count + past->dot_count) * DOT_BYTES;
   if (wanted > CONTEXT_SHARE_BYTES && wanted + reserved > free_bytes) {
     step->stats->truncated += past_truncate(past);
   }
@@ -175,18 +174,22 @@ bool step_is_up(const struct step *step, uint32_t node) {
   }
   int index = ring_find(step->ring, node);
   ASSERT(index < (int)step->ring->member_count);
-  return index >= 0 && step->up[index];
+  if (index >= 0) {
+    return step->up[index];
+  }
+  index = ring_find(step->base, node);
+  return index >= 0 && step->base_up[index];
 }
 
 uint64_t token_make(enum token_owner owner, uint64_t value) {
-  ASSERT(owner >= TOKEN_REPLICA && owner <= TOKEN_MEMBER);
+  ASSERT(owner >= TOKEN_REPLICA && owner <= TOKEN_MOVE);
   ASSERT(value <= TOKEN_VALUE_MASK);
   return ((uint64_t)owner << TOKEN_VALUE_BITS) | value;
 }
 
 enum token_owner token_owner(uint64_t token) {
   uint64_t owner = token >> TOKEN_VALUE_BITS;
-  ASSERT(owner >= TOKEN_REPLICA && owner <= TOKEN_MEMBER);
+  ASSERT(owner >= TOKEN_REPLICA && owner <= TOKEN_MOVE);
   return (enum token_owner)owner;
 }
 

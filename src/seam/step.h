@@ -32,9 +32,16 @@ struct step {
   uint32_t self;   /* this node's id */
   uint32_t lag_ms; /* of the message in hand: how much longer it took than the quickest lately */
   bool nospace;    /* its disk is full: others had better coordinate puts */
-  const struct ring *ring;
+  /* The live layouts (docs/adr/0005): writes want their quorum in `base` and in `ring`, reads in `reading`. */
+  const struct ring *base;    /* the newest that all hold; == ring when nothing moves */
+  const struct ring *ring;    /* where the cluster goes: the target of this node */
+  const struct ring *reading; /* base, or ring once all hold it */
+  bool agreed;                /* all know the target: whatever is copied from now on lacks no acknowledged write */
+  bool all_done;              /* all members go by `ring` alone: base == ring, and each has said DONE of it */
+  uint32_t epoch;             /* how often the live layouts have changed since the start of this node */
   const struct bucket_table *buckets;
-  const bool *up; /* by index into ring->members; this node itself is always up */
+  const bool *up;      /* by index into ring->members; this node itself is always up */
+  const bool *base_up; /* the same for base */
   struct local_queue *local;
 };
 
@@ -58,7 +65,7 @@ void step_reply_context(struct step *step, struct reply *reply, struct past *pas
 bool step_is_up(const struct step *step, uint32_t node);
 
 /* Storage tokens say whose they are in their top byte. */
-enum token_owner { TOKEN_REPLICA = 1, TOKEN_HANDOFF, TOKEN_MEMBER };
+enum token_owner { TOKEN_REPLICA = 1, TOKEN_HANDOFF, TOKEN_MEMBER, TOKEN_MOVE };
 uint64_t token_make(enum token_owner owner, uint64_t value);
 enum token_owner token_owner(uint64_t token);
 uint64_t token_value(uint64_t token); /* low 56 bits */

@@ -7,6 +7,7 @@
 #include "coord/coord.h"
 #include "handoff/handoff.h"
 #include "member/member.h"
+#include "move/move.h"
 #include "replica/replica.h"
 #include "version/context.h"
 
@@ -21,11 +22,13 @@ struct shard {
   struct shard_stats stats;
   struct version_stats version_stats;
   struct heartbeat health;
+  uint32_t health_epoch; /* of the layouts that it was made up for */
   struct local_queue local;
   struct member *member;
   struct replica *replica;
   struct coord *coord;
   struct handoff *handoff;
+  struct move *move;
   struct version_scratch *scratch;
 };
 
@@ -35,7 +38,7 @@ static size_t align64(size_t size) {
 
 size_t shard_size(void) {
   return align64(sizeof(struct shard)) + align64(member_size()) + align64(replica_size()) + align64(coord_size()) +
-         align64(handoff_size()) + align64(version_scratch_size());
+         align64(handoff_size()) + align64(move_size()) + align64(version_scratch_size());
 }
 
 static void *carve(uint8_t **memory, size_t size) {
@@ -63,6 +66,7 @@ struct shard *shard_init(void *memory, const struct shard_config *config) {
   shard->replica = replica_init(carve(&rest, replica_size()), config->actor, stand_in, hash_seed);
   shard->coord = coord_init(carve(&rest, coord_size()), (uint32_t)prng_u64(&shard->prng));
   shard->handoff = handoff_init(carve(&rest, handoff_size()), (uint32_t)prng_u64(&shard->prng));
+  shard->move = move_init(carve(&rest, move_size()), config, (uint32_t)prng_u64(&shard->prng));
   shard->scratch = carve(&rest, version_scratch_size());
   ASSERT((size_t)(rest - (uint8_t *)memory) == shard_size());
   return shard;
@@ -70,6 +74,7 @@ struct shard *shard_init(void *memory, const struct shard_config *config) {
 
 void shard_deinit(struct shard *shard) {
   ASSERT(shard->local.count == 0);
+  move_deinit(shard->move);
   handoff_deinit(shard->handoff);
   coord_deinit(shard->coord);
   replica_deinit(shard->replica);
@@ -92,18 +97,21 @@ static void on_message(struct shard *shard, struct step *step, uint32_t from, co
   case MESSAGE_HISTORY:
   case MESSAGE_PROPS:
   case MESSAGE_JOIN:
-  case MESSAGE_JOIN_ASK:
-  case MESSAGE_JOIN_ANSWER:
   case MESSAGE_JOIN_RESULT:
     member_message(shard->member, step, from, message);
     break;
   case MESSAGE_WRITE:
     member_note_data(shard->member, step);
+    if (message->owner == 0 && message->key.size >= POSITION_BYTES) {
+      move_note_write(shard->move, step, message->key);
+    }
     replica_message(shard->replica, step, from, message);
     break;
   case MESSAGE_READ:
   case MESSAGE_STAMP:
   case MESSAGE_HINT_DROP:
+  case MESSAGE_OFFER:
+  case MESSAGE_OBJECT_DROP:
     replica_message(shard->replica, step, from, message);
     break;
   case MESSAGE_FORWARD: {
@@ -118,11 +126,23 @@ static void on_message(struct shard *shard, struct step *step, uint32_t from, co
   case MESSAGE_WRITE_ACK:
     if (handoff_owns_request(message->request)) {
       handoff_message(shard->handoff, step, from, message);
-      break;
+    } else if (move_owns_request(message->request)) {
+      move_message(shard->move, step, from, message);
+    } else {
+      coord_message(shard->coord, step, from, message);
     }
-    coord_message(shard->coord, step, from, message);
+    break;
+  case MESSAGE_PULL:
+  case MESSAGE_PULLED:
+    move_message(shard->move, step, from, message);
     break;
   case MESSAGE_READ_REPLY:
+    if (move_owns_request(message->request)) {
+      move_message(shard->move, step, from, message);
+    } else {
+      coord_message(shard->coord, step, from, message);
+    }
+    break;
   case MESSAGE_STAMPED:
   case MESSAGE_FORWARD_REPLY:
     coord_message(shard->coord, step, from, message);
@@ -140,7 +160,7 @@ static bool message_is_allowed(const struct shard *shard, const struct step *ste
   if (message->type >= MESSAGE_STAMP || from == shard->node || from == 0) {
     return false;
   }
-  return message->type < MESSAGE_WRITE || ring_find(step->ring, from) >= 0;
+  return member_allows(shard->member, step, from, message->type);
 }
 
 static void on_remote_message(struct shard *shard, struct step *step, uint32_t from, const struct message *message) {
@@ -158,6 +178,10 @@ static void on_command(struct shard *shard, struct step *step, const struct comm
     err = ERR_NOTMEMBER;
   } else if (command->kind == COMMAND_PUT) {
     err = admit_write(shard, step);
+  }
+  if (err == ERR_OK && command->kind == COMMAND_CHANGE) {
+    member_change(shard->member, step, command);
+    return;
   }
   if (err == ERR_OK && command->kind == COMMAND_BUCKET_SET) {
     err = member_set_bucket(shard->member, step, command->key, &command->props);
@@ -184,6 +208,9 @@ static void on_commit_done(struct shard *shard, struct step *step, const struct 
   case TOKEN_MEMBER:
     member_commit_done(shard->member, step, event->commit.token, event->commit.err);
     break;
+  case TOKEN_MOVE:
+    move_commit_done(shard->move, step, event->commit.token, event->commit.err);
+    break;
   case TOKEN_HANDOFF:
     ASSERT(false && "handoff commits through the replica");
   }
@@ -206,6 +233,10 @@ static void on_event(struct shard *shard, struct step *step, const struct event 
     on_commit_done(shard, step, event);
     break;
   case EVENT_SCAN_DONE:
+    if (token_owner(event->scan.token) == TOKEN_MOVE) {
+      move_scan_done(shard->move, step, event);
+      break;
+    }
     ASSERT(token_owner(event->scan.token) == TOKEN_HANDOFF);
     handoff_scan_done(shard->handoff, step, event);
     break;
@@ -233,9 +264,16 @@ static void drain_local(struct shard *shard, struct step *step) {
 
 static void tick(struct shard *shard, struct step *step) {
   handoff_totals(shard->handoff, &shard->health.hints, &shard->health.oldest_hint_ms);
+  move_totals(shard->move, step, &shard->health);
+  shard->health_epoch = step->epoch;
   member_set_health(shard->member, &shard->health);
+  const struct member_progress progress = {.settled = coord_is_settled(shard->coord, step->epoch),
+                                           .idle = coord_is_idle(shard->coord),
+                                           .holds = move_is_complete(shard->move, step)};
+  member_note_progress(shard->member, step, &progress);
   member_tick(shard->member, step);
   handoff_tick(shard->handoff, step);
+  move_tick(shard->move, step);
   drain_local(shard, step);
   replica_tick(shard->replica, step);
   drain_local(shard, step);
@@ -269,6 +307,9 @@ void shard_step(struct shard *shard, const struct event *event, struct effects *
   if (event->kind == EVENT_TICK) {
     tick(shard, &step);
   }
+  if (step.epoch != shard->health_epoch) {
+    shard->health.strays = shard->health.keys; /* until the next tick has looked */
+  }
   ASSERT(shard->local.count == 0);
   shard->stats.merges = shard->version_stats.merges;
   shard->stats.truncated = shard->version_stats.truncated;
@@ -283,7 +324,9 @@ uint64_t shard_deadline(const struct shard *shard) {
   uint64_t deadline = member_deadline(shard->member);
   uint64_t handoff = handoff_deadline(shard->handoff);
   uint64_t coord = coord_deadline(shard->coord);
+  uint64_t move = move_deadline(shard->move);
   deadline = handoff < deadline ? handoff : deadline;
+  deadline = move < deadline ? move : deadline;
   return coord < deadline ? coord : deadline;
 }
 
@@ -318,12 +361,40 @@ uint32_t shard_members(const struct shard *shard, struct member_view *out, uint3
   return member_list(shard->member, out, capacity);
 }
 
+const struct ring *shard_reading_ring(const struct shard *shard) {
+  struct step step = {.self = shard->node};
+  member_view(shard->member, &step);
+  return step.reading;
+}
+
+const struct ring *shard_base_ring(const struct shard *shard) {
+  struct step step = {.self = shard->node};
+  member_view(shard->member, &step);
+  return step.base;
+}
+
+const struct heartbeat *shard_health(const struct shard *shard) {
+  return &shard->health;
+}
+
+void shard_layout(const struct shard *shard, struct layout_view *out) {
+  member_layout(shard->member, out);
+}
+
+uint32_t shard_candidates(const struct shard *shard, struct candidate_view *out, uint32_t capacity) {
+  return member_candidates(shard->member, out, capacity);
+}
+
 bool shard_is_member(const struct shard *shard) {
   return member_is_member(shard->member);
 }
 
 const char *shard_join_refusal(const struct shard *shard) {
   return member_refusal(shard->member);
+}
+
+uint32_t shard_foreigners(const struct shard *shard, uint32_t *last) {
+  return member_foreigners(shard->member, last);
 }
 
 void shard_set_health(struct shard *shard, bool nospace, uint64_t keys) {

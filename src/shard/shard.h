@@ -1,7 +1,7 @@
 /* The pure core: one shard of one node as a state machine; see seam/seam.h for the rules of events and effects.
  *
- * shard.c only dispatches: to the replica (replica/), the coordinator (coord/), the keeper of hints (handoff/) and
- * membership (member/), and passes one's verdict to the next.
+ * shard.c only dispatches: to the replica (replica/), the coordinator (coord/), the keeper of hints (handoff/),
+ * the mover of partitions (move/) and membership (member/), and passes one's verdict to the next.
  */
 #ifndef GRAMME_SHARD_SHARD_H
 #define GRAMME_SHARD_SHARD_H
@@ -26,7 +26,11 @@ struct blob_pool *shard_pool(struct shard *shard); /* a driver makes its blobs h
 const struct blob_pool *shard_value_pool(const struct shard *shard);
 uint32_t shard_in_flight(const struct shard *shard); /* requests that are being coordinated */
 void shard_set_tunables(struct shard *shard, const struct shard_tunables *tunables);
-const struct ring *shard_ring(const struct shard *shard);
+const struct ring *shard_ring(const struct shard *shard);         /* the target: who is a member */
+const struct ring *shard_reading_ring(const struct shard *shard); /* by which gets are made, and clients routed */
+const struct ring *shard_base_ring(const struct shard *shard);    /* what all are known to hold; the target, or older */
+void shard_layout(const struct shard *shard, struct layout_view *out);
+uint32_t shard_candidates(const struct shard *shard, struct candidate_view *out, uint32_t capacity);
 const struct history *shard_history(const struct shard *shard);
 const struct bucket_table *shard_buckets(const struct shard *shard);
 const struct shard_stats *shard_stats(const struct shard *shard);
@@ -36,7 +40,11 @@ struct context_binding shard_binding(const struct shard *shard, struct bytes key
 uint32_t shard_members(const struct shard *shard, struct member_view *out, uint32_t capacity);
 bool shard_is_member(const struct shard *shard);           /* the history has this node */
 const char *shard_join_refusal(const struct shard *shard); /* why a seed refused us, or NULL */
+/* Of another cluster that has the same name: see member.h. */
+uint32_t shard_foreigners(const struct shard *shard, uint32_t *last);
 /* Node-wide facts that the driver measures and the core passes on in heartbeats. */
 void shard_set_health(struct shard *shard, bool nospace, uint64_t keys);
+/* What it said of itself last: as of its latest tick. */
+const struct heartbeat *shard_health(const struct shard *shard);
 
 #endif

@@ -13,6 +13,8 @@
 
 #include "version/clock.h"
 
+#define CONTEXT_FIXED_BYTES 17u /* of an encoded one: all but its pairs and dots, which are DOT_BYTES each */
+
 struct context_binding {
   uint64_t seed;          /* of the cluster */
   uint64_t position_high; /* of the key */

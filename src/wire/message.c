@@ -9,7 +9,7 @@
 #define OFFSET_CHECKED 8u /* the checksum is over what follows, seeded with the body size before it */
 
 #define POSITION_SIZE 16u /* a store key begins with one; ring/position.h stands above this layer */
-#define HEARTBEAT_SIZE 26u
+#define HEARTBEAT_SIZE (26u + 32u + 25u + 24u)
 #define GOSSIP_SIZE 16u
 #define OPTIONS_SIZE 13u
 #define PUT_FLAGS_ALL ((unsigned)PUT_TOMBSTONE | (unsigned)PUT_KEEP_EXPIRY)
@@ -27,7 +27,10 @@ enum field {
   FIELD_REASON = 128, /* in `key` too: words */
   FIELD_OBJECT = 256,
   FIELD_CONTEXT = 512,
+  FIELD_CURSOR = 1024, /* in `key` too: a store key or nothing */
 };
+
+#define FIELDS_IN_KEY ((unsigned)FIELD_KEY | (unsigned)FIELD_REASON | (unsigned)FIELD_CURSOR)
 
 /* Which of them a type has; 0 for one that is not known, or not for the wire. */
 static unsigned fields_of(unsigned type) {
@@ -37,15 +40,11 @@ static unsigned fields_of(unsigned type) {
   case MESSAGE_GOSSIP:
     return FIELD_GOSSIP;
   case MESSAGE_HISTORY:
-    return FIELD_OBJECT;
+    return FIELD_DIGEST | FIELD_OBJECT;
   case MESSAGE_PROPS:
     return FIELD_OBJECT;
   case MESSAGE_JOIN:
     return FIELD_OBJECT;
-  case MESSAGE_JOIN_ASK:
-    return FIELD_DIGEST | FIELD_OBJECT;
-  case MESSAGE_JOIN_ANSWER:
-    return FIELD_ERR | FIELD_REASON;
   case MESSAGE_JOIN_RESULT:
     return FIELD_ERR | FIELD_REASON;
   case MESSAGE_WRITE:
@@ -60,6 +59,12 @@ static unsigned fields_of(unsigned type) {
     return FIELD_OPTIONS | FIELD_KEY | FIELD_OBJECT | FIELD_CONTEXT;
   case MESSAGE_FORWARD_REPLY:
     return FIELD_ERR | FIELD_OUTCOME | FIELD_OBJECT;
+  case MESSAGE_PULL:
+    return FIELD_DIGEST | FIELD_CURSOR;
+  case MESSAGE_PULLED:
+    return FIELD_ERR | FIELD_OBJECT;
+  case MESSAGE_OFFER:
+    return FIELD_DIGEST | FIELD_KEY;
   default:
     return 0;
   }
@@ -77,7 +82,7 @@ static size_t body_size(const struct message *message, unsigned fields) {
   size += (fields & FIELD_OPTIONS) != 0 ? OPTIONS_SIZE : 0u;
   size += (fields & FIELD_HEARTBEAT) != 0 ? HEARTBEAT_SIZE : 0u;
   size += (fields & FIELD_GOSSIP) != 0 ? GOSSIP_SIZE : 0u;
-  size += (fields & (FIELD_KEY | FIELD_REASON)) != 0 ? 4u + message->key.size : 0u;
+  size += (fields & FIELDS_IN_KEY) != 0 ? 4u + message->key.size : 0u;
   size += (fields & FIELD_OBJECT) != 0 ? 4u + message->object.size : 0u;
   size += (fields & FIELD_CONTEXT) != 0 ? 4u + message->context.size : 0u;
   return size;
@@ -119,8 +124,21 @@ static void heartbeat_write(struct writer *w, const struct heartbeat *heartbeat)
   write_u64(w, heartbeat->hints);
   write_u64(w, heartbeat->oldest_hint_ms);
   write_u64(w, heartbeat->keys);
+  write_u64(w, heartbeat->moving_keys);
+  write_u64(w, heartbeat->moving_bytes);
+  write_u64(w, heartbeat->strays);
+  write_u32(w, heartbeat->parts_wanted);
+  write_u32(w, heartbeat->parts_held);
   write_u8(w, heartbeat->sealed);
   write_u8(w, heartbeat->nospace);
+  write_u32(w, heartbeat->mark.base_count);
+  write_u32(w, heartbeat->mark.target_count);
+  write_u64(w, heartbeat->mark.base_digest);
+  write_u64(w, heartbeat->mark.target_digest);
+  write_u8(w, heartbeat->mark.phase);
+  write_u64(w, heartbeat->history_digest);
+  write_u64(w, heartbeat->props_digest);
+  write_u64(w, heartbeat->fences);
 }
 
 static void body_write(struct writer *w, const struct message *message, unsigned fields) {
@@ -144,7 +162,7 @@ static void body_write(struct writer *w, const struct message *message, unsigned
     write_u64(w, message->gossip.history_digest);
     write_u64(w, message->gossip.props_digest);
   }
-  if ((fields & (FIELD_KEY | FIELD_REASON)) != 0) {
+  if ((fields & FIELDS_IN_KEY) != 0) {
     ASSERT((fields & FIELD_KEY) == 0 || message->key.size >= POSITION_SIZE);
     write_bytes(w, message->key);
   }
@@ -227,14 +245,30 @@ static bool heartbeat_read(struct reader *r, struct heartbeat *heartbeat) {
   heartbeat->hints = read_u64(r);
   heartbeat->oldest_hint_ms = read_u64(r);
   heartbeat->keys = read_u64(r);
+  heartbeat->moving_keys = read_u64(r);
+  heartbeat->moving_bytes = read_u64(r);
+  heartbeat->strays = read_u64(r);
+  heartbeat->parts_wanted = read_u32(r);
+  heartbeat->parts_held = read_u32(r);
   heartbeat->sealed = read_u8(r);
   heartbeat->nospace = read_u8(r);
-  return heartbeat->sealed <= 1 && heartbeat->nospace <= 1;
+  heartbeat->mark.base_count = read_u32(r);
+  heartbeat->mark.target_count = read_u32(r);
+  heartbeat->mark.base_digest = read_u64(r);
+  heartbeat->mark.target_digest = read_u64(r);
+  heartbeat->mark.phase = read_u8(r);
+  heartbeat->history_digest = read_u64(r);
+  heartbeat->props_digest = read_u64(r);
+  heartbeat->fences = read_u64(r);
+  return heartbeat->sealed <= 1 && heartbeat->nospace <= 1 && heartbeat->mark.phase <= MARK_DONE;
 }
 
 static bool key_is_sound(unsigned fields, size_t size) {
   if ((fields & FIELD_REASON) != 0) {
     return size <= REASON_MAX_BYTES;
+  }
+  if ((fields & FIELD_CURSOR) != 0 && size == 0) {
+    return true;
   }
   return size >= POSITION_SIZE && size <= POSITION_SIZE + KEY_MAX_BYTES;
 }
@@ -262,7 +296,7 @@ static bool body_read(struct reader *r, struct message *message, unsigned fields
     message->gossip.history_digest = read_u64(r);
     message->gossip.props_digest = read_u64(r);
   }
-  if ((fields & (FIELD_KEY | FIELD_REASON)) != 0) {
+  if ((fields & FIELDS_IN_KEY) != 0) {
     message->key = read_bytes(r);
     sound = key_is_sound(fields, message->key.size) && sound;
   }

@@ -17,30 +17,36 @@
 #include "base/blob.h"
 #include "base/err.h"
 #include "base/limits.h"
+#include "wire/heartbeat.h"
 
 /*        name            number  what it is (the fields that it uses)                                         */
 /* clang-format off */
 #define MESSAGE_TABLE(X)                                                                                              \
   X(HEARTBEAT, 1)      /* every heartbeat-ms to every member: body = struct heartbeat                        */       \
   X(GOSSIP, 2)         /* paper §4.8.1, each second to a random member: body = struct gossip (digests)       */      \
-  X(HISTORY, 3)        /* object = encoded history; answers a GOSSIP whose digest differs (flag WANT: send yours) */  \
+  X(HISTORY, 3)        /* digest = of the sender's base layout, object = encoded history; answers a GOSSIP whose */   \
+                       /* digest differs (flag WANT: send yours)                                             */       \
   X(PROPS, 4)          /* object = encoded bucket properties; the same way                                   */       \
-  X(JOIN, 5)           /* object = an encoded history of one ADD: please take me in (to a seed)              */       \
-  X(JOIN_ASK, 6)       /* request, digest (asker's history), object as above: may it? hold writes meanwhile */        \
-  X(JOIN_ANSWER, 7)    /* request, err, key = reason                                                         */       \
-  X(JOIN_RESULT, 8)    /* err, key = reason; on OK the history follows. With a request: you are released from it   */ \
+  X(JOIN, 5)           /* object = an encoded history of one ADD: please take me in; members pass it on once */       \
+  X(JOIN_RESULT, 8)    /* err, key = reason: why not, or not yet                                             */       \
   X(WRITE, 10)         /* request, owner (0: your own replica; else a hint for that node), key, object, flags */      \
   X(WRITE_ACK, 11)     /* request, owner, err, flag DURABLE; digest = credit: writes the replica would take now */    \
   X(READ, 12)          /* request, owner, key, flags FULL / CLOCK                                            */       \
   X(READ_REPLY, 13)    /* request, owner, err, digest, object (empty: absent), flag CLOCK                    */       \
   X(FORWARD, 14)       /* request, key, object = value, context, body options: coordinate this put for me    */       \
   X(FORWARD_REPLY, 15) /* request, err, outcome, object = context past as a clock                            */       \
+  X(PULL, 16)          /* request, partition, key = from there on (empty: its beginning), digest = bytes at the  */   \
+                       /* most, flag FULL: list what you hold of the partition, with FULL the objects too    */       \
+  X(PULLED, 17)        /* request, partition, err, object = entries (see move/move.h), flag LAST: that was all   */   \
+  X(OFFER, 18)         /* request, key, digest: do you hold this very object durably? WRITE_ACK: OK, or ABSENT   */   \
   /* never on the wire: a coordinator to its own node's replica */                                                    \
-  X(STAMP, 64)        /* request, owner, key, object = value, context, options: stamp a new version         */        \
+  X(STAMP, 64)        /* request, owner, key, object = value, context, options, digest = epoch of the layouts that */ \
+                      /* it was planned by: stamp a new version                                               */      \
   X(STAMPED, 65)      /* request, owner, err, object = the new object; its WRITE_ACK follows                */        \
   X(HINT_DROP, 66)    /* owner, key, digest: delete this hint if it is still that object                    */        \
   X(HINT_KEPT, 67)    /* owner, key, object: a replica tells the keeper of hints that there is one more     */        \
-  X(HINT_DROPPED, 68) /* owner, key: and that there is one fewer                                            */
+  X(HINT_DROPPED, 68) /* owner, key: and that there is one fewer                                            */        \
+  X(OBJECT_DROP, 69)  /* request, key, digest: delete this object if it is still that one; WRITE_ACK          */
 /* clang-format on */
 
 enum message_type {
@@ -58,6 +64,7 @@ enum message_flag {
   MESSAGE_WANT = 32,   /* HISTORY, PROPS: send yours in return */
   MESSAGE_NOSYNC = 64, /* WRITE, STAMP: dw = 0, need not be synced */
   MESSAGE_BLIND = 128, /* FORWARD, STAMP: no context: use the coordinator's own */
+  MESSAGE_LAST = 1,    /* PULLED: the partition ends here */
 };
 
 /* Options of a put, in FORWARD and STAMP; see enum put_flag and coord.h. */
@@ -77,19 +84,6 @@ struct outcome {
   uint32_t missing[REPLICAS_MAX]; /* node ids that did not answer */
 };
 enum quorum_kind { QUORUM_NONE = 0, QUORUM_R, QUORUM_PR, QUORUM_W, QUORUM_PW, QUORUM_DW };
-
-struct heartbeat {
-  uint64_t hints;          /* kept for others */
-  uint64_t oldest_hint_ms; /* wall clock of the oldest, 0 none */
-  uint64_t keys;           /* estimate */
-  uint8_t sealed;          /* it holds, or has held, data */
-  uint8_t nospace;
-};
-
-struct gossip {
-  uint64_t history_digest;
-  uint64_t props_digest;
-};
 
 struct message {
   enum message_type type;

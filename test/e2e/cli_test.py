@@ -23,7 +23,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from support import (Cluster, HOST, Resp, START_SECONDS, STOP_SECONDS, free_ports, port_is_free, program, release_ports,  # noqa: E402
                      run, wait_until)
 
-COMMANDS = ["dev", "server", "status", "ring", "get", "put", "del", "explain", "help"]
+COMMANDS = ["dev", "server", "status", "ring", "plan", "commit", "abort", "get", "put", "del", "explain", "help"]
 
 
 class CliCase(unittest.TestCase):
@@ -52,6 +52,7 @@ class Usage(CliCase):
         for command in COMMANDS:
             self.assertRegex(result.stdout, r"(?m)^  %s +\S" % command)
         self.assertEqual(run("--help").stdout, result.stdout)
+        self.assertEqual(run("-h").stdout, result.stdout)
 
     def test_every_command_has_help(self):
         for command in COMMANDS[:-1]:
@@ -70,7 +71,7 @@ class Usage(CliCase):
 
     def test_an_unknown_topic_or_command_is_a_usage_error_that_says_what_there_is(self):
         self.assert_usage(run("help", "nonsense"), "no command or topic 'nonsense'")
-        self.assert_usage(run("commit"), "no command 'commit'", ", ".join(COMMANDS))
+        self.assert_usage(run("nonsense"), "no command 'nonsense'", ", ".join(COMMANDS))
 
     def test_no_command_prints_help_and_is_a_usage_error(self):
         result = run()
@@ -98,6 +99,16 @@ class Usage(CliCase):
                 (["ring", "x"], "--key"),
                 (["status", "--nonsense"], "--nonsense"),
                 (["explain"], "a KEY is wanted"),
+                (["plan", "grow", "x"], "'grow' is no change; there are: add HOST:PORT"),
+                (["plan", "add"], "add takes 1 argument"),
+                (["plan", "replace", "a"], "replace takes 2 arguments"),
+                (["plan", "reweigh", "a", "0"], "WEIGHT must be a number from 1 to 1000"),
+                (["plan", "add", "a", "--weight", "1001"], "--weight must be"),
+                (["plan", "remove", "a", "--zone", "z"], "--weight and --zone go with add"),
+                (["plan", "a", "b", "c", "d", "e"], "'e' is one argument too many"),
+                (["commit", "a", "b"], "'b' is one argument too many"),
+                (["abort", "x"], "'x' is one argument too many"),
+                (["dev", "--add", "--nodes", "2"], "--add goes with --dir alone"),
                 (["dev", "--nodes", "0"], "--nodes must be"),
                 (["dev", "--nodes", "33"], "from 1 to 32"),
                 (["dev", "x"], "takes no arguments"),
@@ -145,7 +156,8 @@ class Configuration(CliCase):
         self.assert_failed(self.serve("", "--port", "60000"), "beyond 65535")
 
     def test_a_file_that_is_not_there_is_named(self):
-        self.assert_failed(run("server", "--config", "/no/such.conf"), "/no/such.conf: No such file")
+        self.assert_failed(run("server", "--config", "/no/such.conf"), "/no/such.conf: No such file",
+                           "`gramme server --print-config > FILE` makes one")
 
     def test_a_data_directory_that_can_not_be_made_is_named(self):
         self.assert_failed(run("server", "--dir", "/proc/gramme"), "/proc/gramme")
@@ -512,7 +524,7 @@ class DevCluster(CliCase):
         self.base = tempfile.mkdtemp(prefix="gramme-dev-")
         self.addCleanup(shutil.rmtree, self.base, ignore_errors=True)
         self.directory = os.path.join(self.base, "d")
-        self.ports = free_ports(3, consecutive=True)
+        self.ports = free_ports(4, consecutive=True)  # the last is for one more
         self.addCleanup(release_ports, self.ports)
 
     def start(self, *flags):
@@ -555,6 +567,40 @@ class DevCluster(CliCase):
         dev = self.start()  # ports and number of nodes are the directory's
         self.assertIn("found again", dev.wait_up())
         with Resp(self.ports[2]) as client:
+            self.assertEqual(client.call("GET", "cart:42"), b"milk")
+        self.assert_stops(dev)
+
+    def test_a_node_more_is_made_added_and_found_again(self):
+        self.assert_failed(run("dev", "--add", "--dir", self.directory), "there is no cluster in", "gramme dev")
+        dev, screen = self.start_up()
+        self.assertIn("dev --add --dir %s" % self.directory, screen)
+        with Resp(self.ports[0]) as client:
+            client.call("SET", "cart:42", "milk")
+        one_more = subprocess.Popen([program(), "dev", "--add", "--dir", self.directory], stdout=subprocess.PIPE,
+                                    stderr=subprocess.DEVNULL, text=True)
+        self.addCleanup(lambda: (one_more.kill(), one_more.wait(), one_more.stdout.close()))
+        told = ""
+        while "Start it again with" not in told:
+            line = one_more.stdout.readline()
+            self.assertTrue(line, told)
+            told += line
+        port = int(re.search(r"plan add 127\.0\.0\.1:(\d+) -p %d" % self.ports[0], told).group(1))
+        self.assertEqual(port, self.ports[0] + 3)
+        with Resp(self.ports[0]) as client:
+            wait_until(lambda: client.json("DYNAMO.CLUSTER", "STATUS")["candidates"], START_SECONDS, "it waits")
+            for words in [("plan", "add", "127.0.0.1:%d" % port), ("commit",)]:
+                self.assert_done(run(*words, "-p", str(self.ports[0])))
+
+            def settled():
+                status = client.json("DYNAMO.CLUSTER", "STATUS")
+                return status["change"] is None and len(status["members"]) == 4
+            wait_until(settled, START_SECONDS, "it has been taken in")
+        one_more.terminate()
+        self.assertEqual(one_more.wait(STOP_SECONDS), 0)
+        self.assert_stops(dev)
+        dev = self.start()
+        self.assertIn("4 nodes are up", dev.wait_up())
+        with Resp(port) as client:
             self.assertEqual(client.call("GET", "cart:42"), b"milk")
         self.assert_stops(dev)
 

@@ -18,7 +18,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from support import START_SECONDS, Cluster, ReplyError, wait_until  # noqa: E402
 
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "disk_shim.c")
-FAILED = r"gramme: node node-%d: storage failed \(.+\); stopping: check the device of .*, then start the node again"
+FAILED = r"gramme: node-%d: storage failed \(.+\); stopping: check the device of .*, then start the node again"
 
 
 class Writer(threading.Thread):
@@ -141,7 +141,7 @@ class Disks(unittest.TestCase):
             wait_until(lambda: not three.alive, START_SECONDS, "it ends again")
             self.assertEqual(three.process.returncode, 1)
             with open(three.log_path, encoding="utf-8") as log:
-                self.assertRegex(log.read().splitlines()[-1], "^gramme: node node-3: .*rocksdb.* check its device")
+                self.assertRegex(log.read().splitlines()[-1], "^gramme: node-3: .*rocksdb.* check its device")
             self.tell(cluster, three, "ok")
             three.start()
             cluster.wait_formed()

@@ -360,6 +360,7 @@ class WithFailures(unittest.TestCase):
             for name, value in new.items():
                 two.dynamo_put(name, value, contexts[name], "W", 3)
                 two.dynamo_put("only " + name, value, None, "W", 3)
+            cluster.wait_hints_drained()  # one that took its time was hinted too
             self.assertEqual(three.stop(), 0)
             shutil.rmtree(three.directory)
             os.rename(copy, three.directory)
@@ -422,15 +423,15 @@ class WithFailures(unittest.TestCase):
                 listed = node.call("DYNAMO.BUCKET", bucket)
                 return {name.decode(): value.decode() if isinstance(value, bytes) else value
                         for name, value in zip(listed[::2], listed[1::2])}
-            default = {"n": 3, "r": 2, "w": 2, "pr": 0, "pw": 0, "dw": "all", "resolve": "siblings", "ttl_ms": 0,
-                       "sibling_max": 64}
+            default = {"n": 3, "r": 2, "w": 2, "pr": 0, "pw": 0, "dw": "all", "resolve": "siblings", "ttl": "0",
+                       "ttl_ms": 0, "sibling_max": 64}
             self.assertEqual(props(cluster[0], "cart"), default)
             cluster[0].dynamo_put("before", "x", None, "W", 3)  # a cluster that is in use
             cluster[2].kill9()
             cluster.wait_down(2)
             cluster[0].call("DYNAMO.BUCKET", "cart", "SET", "w", 3, "dw", 1, "ttl", "1h")
             cluster[1].call("DYNAMO.BUCKET", "session", "SET", "resolve", "lww", "sibling_max", 7)
-            cart = {**default, "w": 3, "dw": 1, "ttl_ms": 3600000}
+            cart = {**default, "w": 3, "dw": 1, "ttl": "1h", "ttl_ms": 3600000}
             session = {**default, "resolve": "lww", "sibling_max": 7}
             cluster[2].start()
             cluster.wait_formed()

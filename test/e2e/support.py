@@ -540,6 +540,8 @@ class Cluster:
                     return False
                 if len(status["members"]) != len(self.nodes) or not {other.name for other in running} <= up:
                     return False
+                if len(running) == len(self.nodes) and status["change"] is not None:
+                    return False  # the ring of all of them is not yet the one that is written and read by
             return True
         return self.wait_until(formed, seconds, "%d nodes are one cluster" % len(self.nodes))
 

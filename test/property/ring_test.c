@@ -19,7 +19,7 @@
 #include <string.h>
 
 #include "base/prng.h"
-#include "ring/ring.h"
+#include "ring/plan.h"
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
@@ -46,6 +46,7 @@ struct shape {
   bool zones_balanced; /* a new node goes to the smallest zone */
   uint32_t low;        /* members, once there are so many */
   uint32_t high;
+  uint32_t replacements; /* per mille of the changes */
 };
 
 struct figures {
@@ -64,14 +65,17 @@ static struct ring before;
 static struct ring after;
 static uint32_t live[MEMBERS_MAX];
 static uint32_t zone_of[NODE_IDS];
+static uint32_t weight_of[NODE_IDS];
 static uint32_t live_count;
 static uint32_t next_node;
+static uint32_t replacements_checked;
 
 /* -- histories ------------------------------------------------------------------- */
 
-static void append(enum change_kind kind, uint32_t node, uint32_t weight, uint32_t partition_count) {
+static void append(enum change_kind kind, uint32_t node, uint32_t weight, uint32_t partition_count, uint32_t old) {
   struct change change;
   memset(&change, 0, sizeof(change));
+  change.old = old;
   change.kind = kind;
   change.time = history.count + 1;
   change.issuer = 1 + (uint32_t)prng_below(&prng, 5);
@@ -82,6 +86,7 @@ static void append(enum change_kind kind, uint32_t node, uint32_t weight, uint32
     (void)snprintf(change.zone, sizeof(change.zone), "zone-%u", (unsigned)zone_of[node % NODE_IDS]);
   }
   assert_int_equal(history_add(&history, &change), ERR_OK);
+  weight_of[node % NODE_IDS] = weight;
 }
 
 static uint32_t draw_weight(const struct shape *shape) {
@@ -106,13 +111,16 @@ static uint32_t draw_zone(const struct shape *shape) {
   return smallest;
 }
 
+/* Ids in no order, none twice. */
+static uint32_t draw_node(void) {
+  return 1 + next_node++ * 2741 % (NODE_IDS - 1);
+}
+
 static void append_arrival(const struct shape *shape) {
-  /* Ids in no order, none twice. */
-  const uint32_t node = 1 + next_node * 2741 % (NODE_IDS - 1);
-  next_node++;
+  const uint32_t node = draw_node();
   zone_of[node] = draw_zone(shape);
   const uint32_t weight = draw_weight(shape);
-  append(live_count == 0 ? CHANGE_FOUND : CHANGE_ADD, node, weight, shape->partition_count);
+  append(live_count == 0 ? CHANGE_FOUND : CHANGE_ADD, node, weight, shape->partition_count, 0);
   live[live_count++] = node;
 }
 
@@ -131,11 +139,27 @@ static void append_departure(const struct shape *shape) {
       at = at + 1 < live_count ? at + 1 : 0;
     }
   }
-  append(CHANGE_REMOVE, live[at], 0, 0);
+  append(CHANGE_REMOVE, live[at], 0, 0, 0);
   live[at] = live[--live_count];
 }
 
+/* Mostly with the weight and the zone of the old node. */
+static void append_replacement(const struct shape *shape) {
+  const uint32_t at = (uint32_t)prng_below(&prng, live_count);
+  const uint32_t old = live[at];
+  const uint32_t node = draw_node();
+  const bool elsewhere = !shape->zones_balanced && prng_chance(&prng, 200);
+  zone_of[node] = elsewhere ? draw_zone(shape) : zone_of[old];
+  const uint32_t weight = prng_chance(&prng, 200) ? draw_weight(shape) : weight_of[old];
+  append(CHANGE_REPLACE, node, weight, 0, old);
+  live[at] = node;
+}
+
 static void append_change(const struct shape *shape) {
+  if (shape->replacements > 0 && prng_chance(&prng, shape->replacements)) {
+    append_replacement(shape);
+    return;
+  }
   if (live_count < shape->low) {
     append_arrival(shape);
     return;
@@ -143,7 +167,7 @@ static void append_change(const struct shape *shape) {
   if (shape->weight_max > 1 && prng_chance(&prng, 300)) {
     const uint32_t at = (uint32_t)prng_below(&prng, live_count);
     const uint32_t weight = draw_weight(shape);
-    append(CHANGE_REWEIGH, live[at], weight, 0);
+    append(CHANGE_REWEIGH, live[at], weight, 0, 0);
     return;
   }
   const bool grow = prng_chance(&prng, 550);
@@ -416,11 +440,98 @@ static void measure_change(struct figures *figures) {
     fewest = fewest_by_shares();
     expect(moved >= fewest);
   }
+  static struct ring_moves moves;
+  ring_compare(&before, &after, RING_SPREAD, &moves);
+  expect(moves.replicas_moved == moved);
+  expect(moves.optimum == fewest || (before.zone_count > 1 && after.zone_count == 1 && moves.optimum <= moved));
+  expect(moves.zone_clashes == 0);
+  expect(moves.node_clashes == (after.member_count < RING_SPREAD ? after.partition_count : 0));
   const double ratio = fewest == 0 ? 1.0 : (double)moved / (double)fewest;
   figures->worst_ratio = ratio > figures->worst_ratio ? ratio : figures->worst_ratio;
   figures->changes++;
   figures->moved += moved;
   figures->fewest += fewest;
+}
+
+/* If the last change put a node in another's place, alike in weight and zone: that seat and nothing else. */
+static void check_replacement(void) {
+  const struct change *last = &history.changes[history.count - 1];
+  if (last->kind != CHANGE_REPLACE) {
+    return;
+  }
+  const int at = ring_find(&before, last->old);
+  expect(at >= 0);
+  if (before.members[at].weight != last->weight || strcmp(before.members[at].zone_name, last->zone) != 0) {
+    return;
+  }
+  replacements_checked++;
+  for (uint32_t p = 0; p < after.partition_count; p++) {
+    const uint32_t owner = ring_owner(&before, p);
+    expect(ring_owner(&after, p) == (owner == last->old ? last->node : owner));
+    struct preference old;
+    struct preference new;
+    ring_preference(&before, p, RING_SPREAD, &old);
+    ring_preference(&after, p, RING_SPREAD, &new);
+    for (uint32_t i = 0; i < old.replica_count; i++) {
+      expect(new.nodes[i] == (old.nodes[i] == last->old ? last->node : old.nodes[i]));
+    }
+  }
+}
+
+static bool same_ring(const struct ring *a, const struct ring *b) {
+  bool same = a->partition_count == b->partition_count && a->member_count == b->member_count &&
+              a->zone_count == b->zone_count && a->digest == b->digest &&
+              memcmp(a->owners, b->owners, a->partition_count * sizeof(a->owners[0])) == 0;
+  for (uint32_t i = 0; same && i < a->member_count; i++) {
+    const struct ring_member *m = &a->members[i];
+    const struct ring_member *o = &b->members[i];
+    same = m->node == o->node && m->weight == o->weight && m->owned == o->owned && m->seat == o->seat &&
+           m->zone == o->zone && m->zone_mark == o->zone_mark && m->client_port == o->client_port &&
+           strcmp(m->host, o->host) == 0 && strcmp(m->name, o->name) == 0 && strcmp(m->zone_name, o->zone_name) == 0;
+  }
+  return same;
+}
+
+/* A layout is the ring of the history cut off there, and is found by its digest; encoding changes nothing. */
+static void check_prefix(void) {
+  static struct history cut;
+  static struct history again;
+  static struct ring layout;
+  static struct ring whole;
+  static uint8_t encoded[HISTORY_ENCODED_MAX_BYTES(64)];
+  history_copy(&cut, &history);
+  cut.count = (uint32_t)prng_below(&prng, history.count + 1);
+  memset(&layout, 0x77, sizeof(layout));
+  ring_fold_prefix(&layout, &history, cut.count);
+  ring_fold(&whole, &cut);
+  expect(same_ring(&layout, &whole));
+  expect(history_find_prefix(&history, layout.digest) == (int)cut.count);
+  expect(ring_is_prefix(&layout, &history, history.count));
+  /* To go on from there, into another ring or in place, is to fold all. */
+  memset(&whole, 0x33, sizeof(whole));
+  ring_fold_from(&whole, &layout, &history, history.count);
+  expect(same_ring(&whole, &after));
+  ring_fold_from(&whole, &whole, &history, history.count);
+  expect(same_ring(&whole, &after));
+  ring_fold_from(&layout, &layout, &history, history.count);
+  expect(same_ring(&layout, &after));
+  /* From what is no prefix: a longer history, another one. */
+  ring_fold_from(&whole, &layout, &history, cut.count);
+  expect(whole.records == cut.count);
+  whole.digest ^= 1;
+  expect(!ring_is_prefix(&whole, &history, history.count));
+  whole.owners[0] = (uint16_t)(whole.owners[0] == 0 && whole.member_count > 1);
+  ring_fold_from(&layout, &whole, &history, history.count);
+  expect(same_ring(&layout, &after));
+  ring_fold_prefix(&layout, &history, cut.count);
+  struct writer w = writer_make(encoded, sizeof(encoded));
+  history_encode(&cut, &w);
+  expect(!w.failed);
+  history_init(&again);
+  uint32_t added = 0;
+  expect(history_merge(&again, writer_bytes(&w), &added) == ERR_OK);
+  expect(added == cut.count);
+  expect(history_digest(&again) == layout.digest);
 }
 
 static double ratio_of(const struct figures *figures) {
@@ -460,7 +571,8 @@ static struct shape draw_small_shape(void) {
 
 static void run_small_history(struct figures *figures) {
   prng_init(&prng, seed);
-  const struct shape shape = draw_small_shape();
+  struct shape shape = draw_small_shape();
+  shape.replacements = seed % 2 == 0 ? 150 : 0;
   const uint32_t changes = 1 + (uint32_t)prng_below(&prng, 12);
   start_history(&shape);
   while (history.count + 1 < changes) {
@@ -476,6 +588,10 @@ static void run_small_history(struct figures *figures) {
   check_load(&after, &shape, figures);
   check_preferences(&after);
   measure_change(figures);
+  check_replacement();
+  if (seed % 8 == 0) {
+    check_prefix();
+  }
 }
 
 static void random_small_histories_hold_what_is_promised(void **state) {
@@ -492,6 +608,8 @@ static void random_small_histories_hold_what_is_promised(void **state) {
   }
   print_figures("small, Q 16 to 1024, all sorts", &figures);
   assert_true(figures.changes >= 10000);
+  print_message("%u replacements alike in weight and zone\n", (unsigned)replacements_checked);
+  assert_true(replacements_checked >= 300);
 }
 
 /* -- large histories --------------------------------------------------------------- */

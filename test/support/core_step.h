@@ -32,11 +32,29 @@ static struct {
   struct ring ring;
   struct bucket_table buckets;
   bool up[MEMBERS_MAX];
+  const struct ring *base; /* NULL: the ring, nothing moves */
+  bool base_up[MEMBERS_MAX];
+  bool reads_target; /* while something moves: the target is read by already */
+  bool disagreed;    /* not all know the target */
+  bool all_done;
+  uint32_t epoch;
   uint64_t now_ns;
   uint32_t lag_ms;
   struct version_scratch *scratch;
   uint8_t *pool_memory;
 } core;
+
+/* Adds the next change to a history; the first is the founding. */
+static inline void core_change(struct history *history, enum change_kind kind, uint32_t node) {
+  struct change change = {.time = history->count + 1u,
+                          .issuer = 1,
+                          .kind = kind,
+                          .node = node,
+                          .weight = 1,
+                          .partition_count = kind == CHANGE_FOUND ? 64 : 0};
+  change.name[0] = 'n';
+  assert_int_equal(history_add(history, &change), ERR_OK);
+}
 
 /* Nodes 1 .. members, all up. */
 static inline void core_begin(uint32_t members) {
@@ -56,14 +74,7 @@ static inline void core_begin(uint32_t members) {
   core.now_ns = 1000 * MS;
   history_init(&core.history);
   for (uint32_t i = 1; i <= members; i++) {
-    struct change change = {.time = i,
-                            .issuer = 1,
-                            .kind = i == 1 ? CHANGE_FOUND : CHANGE_ADD,
-                            .node = i,
-                            .weight = 1,
-                            .partition_count = i == 1 ? 64 : 0};
-    change.name[0] = 'n';
-    assert_int_equal(history_add(&core.history, &change), ERR_OK);
+    core_change(&core.history, i == 1 ? CHANGE_FOUND : CHANGE_ADD, i);
   }
   ring_fold(&core.ring, &core.history);
   assert_int_equal(core.ring.member_count, members);
@@ -95,7 +106,13 @@ static inline struct step core_step(void) {
                        .tunables = &core.tunables,
                        .cluster_seed = 5,
                        .self = SELF,
+                       .base = core.base != NULL ? core.base : &core.ring,
+                       .base_up = core.base != NULL ? core.base_up : core.up,
                        .ring = &core.ring,
+                       .reading = core.base != NULL && !core.reads_target ? core.base : &core.ring,
+                       .agreed = !core.disagreed,
+                       .all_done = core.all_done,
+                       .epoch = core.epoch,
                        .buckets = &core.buckets,
                        .up = core.up,
                        .local = &core.local};
@@ -130,6 +147,27 @@ static inline void core_end(void) {
   assert_int_equal(core.pool.used_bytes, 0);
   free(core.scratch);
   free(core.pool_memory);
+}
+
+/* All the memory that is left, until it is given back. */
+static struct {
+  struct blob *blobs[4096];
+  uint32_t count;
+} hoard;
+
+static inline void core_take_memory(void) {
+  for (size_t size = POOL_BYTES; size > 0; size /= 2) {
+    for (struct blob *blob = blob_new(&core.pool, size); blob != NULL; blob = blob_new(&core.pool, size)) {
+      assert_true(hoard.count < sizeof hoard.blobs / sizeof hoard.blobs[0]);
+      hoard.blobs[hoard.count++] = blob;
+    }
+  }
+}
+
+static inline void core_give_memory(void) {
+  while (hoard.count > 0) {
+    blob_put(hoard.blobs[--hoard.count]);
+  }
 }
 
 static inline uint32_t core_count(enum effect_kind kind) {

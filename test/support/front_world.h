@@ -80,6 +80,10 @@ struct world {
   struct past past;
   struct history history;
   struct ring ring;
+  struct layout_view layout;
+  struct heartbeat health;
+  struct candidate_view candidates[4];
+  uint32_t candidate_count;
   struct bucket_table buckets;
   struct shard_stats stats;
   struct server_stats server;
@@ -159,6 +163,33 @@ const struct server_stats *server_stats(struct server *server) {
 const struct ring *shard_ring(const struct shard *shard) {
   (void)shard;
   return &world.ring;
+}
+
+const struct ring *shard_reading_ring(const struct shard *shard) {
+  (void)shard;
+  return &world.ring;
+}
+
+const struct ring *shard_base_ring(const struct shard *shard) {
+  (void)shard;
+  return &world.ring;
+}
+
+void shard_layout(const struct shard *shard, struct layout_view *out) {
+  (void)shard;
+  *out = world.layout;
+}
+
+uint32_t shard_candidates(const struct shard *shard, struct candidate_view *out, uint32_t capacity) {
+  (void)shard;
+  assert_true(world.candidate_count <= capacity);
+  memcpy(out, world.candidates, world.candidate_count * sizeof(out[0]));
+  return world.candidate_count;
+}
+
+const struct heartbeat *shard_health(const struct shard *shard) {
+  (void)shard;
+  return &world.health;
 }
 
 const struct history *shard_history(const struct shard *shard) {
@@ -274,9 +305,29 @@ static inline void world_submit(void *context, const struct command *command) {
   taken->command.key = bytes_own(command->key);
   taken->command.value = bytes_own(command->value);
   taken->command.context = bytes_own(command->context);
+  if (command->kind == COMMAND_CHANGE) {
+    size_t size = command->change_count * sizeof(command->changes[0]);
+    struct bytes copy = bytes_own((struct bytes){(const uint8_t *)command->changes, size});
+    taken->command.changes = (const struct change *)(const void *)copy.data;
+  }
   if (command->kind == COMMAND_PUT && command->blind && world.next.err == ERR_OK) {
     assert_int_equal(world_put(command), ERR_OK);
   }
+}
+
+/* All of the changes or none, as the core does it. */
+static inline enum err world_change(const struct command *command) {
+  if (command->history_digest != history_digest(&world.history)) {
+    return ERR_STALE;
+  }
+  for (uint32_t i = 0; i < command->change_count; i++) {
+    struct change change = command->changes[i];
+    change.time = world.history.changes[world.history.count - 1].time + 1;
+    change.issuer = WORLD_SELF;
+    assert_int_equal(history_add(&world.history, &change), ERR_OK);
+  }
+  ring_fold(&world.ring, &world.history);
+  return ERR_OK;
 }
 
 static inline void free_bytes(struct bytes bytes) {
@@ -295,7 +346,9 @@ static inline void world_answer(uint32_t index) {
   struct writer w = writer_make(context, sizeof(context));
   reply.token = command->token;
   reply.coordinator = WORLD_SELF;
-  if (reply.err == ERR_OK && command->kind == COMMAND_GET) {
+  if (reply.err == ERR_OK && command->kind == COMMAND_CHANGE) {
+    reply.err = world_change(command);
+  } else if (reply.err == ERR_OK && command->kind == COMMAND_GET) {
     reply.object = world_object(command->key)->blob;
   } else if (reply.err == ERR_OK && command->kind == COMMAND_PUT) {
     reply.err = command->blind ? ERR_OK : world_put(command);
@@ -381,7 +434,8 @@ static inline struct node_facts world_facts(void *context) {
                              .engine = "memory",
                              .directory = "/nowhere",
                              .start_wall_ms = WORLD_WALL_MS - 5000,
-                             .incarnation = 9};
+                             .incarnation = 9,
+                             .move_bytes_per_s = 64u << 20};
 }
 
 static inline struct server *world_server(void *context) {
@@ -410,6 +464,20 @@ static inline void world_ring(uint32_t members, uint32_t partitions) {
   }
   ring_fold(&world.ring, &world.history);
   assert_int_equal(world.ring.member_count, members);
+}
+
+/* Node d, e ...: it runs, and waits to be added. */
+static inline void world_candidate(char letter) {
+  assert_true(world.candidate_count < 4);
+  uint32_t number = (uint32_t)(letter - 'a');
+  struct candidate_view *view = &world.candidates[world.candidate_count++];
+  *view = (struct candidate_view){.change = {.kind = CHANGE_ADD,
+                                             .node = WORLD_SELF + number,
+                                             .weight = 100,
+                                             .client_port = (uint16_t)(7600 + number),
+                                             .peer_port = (uint16_t)(17600 + number)}};
+  snprintf(view->change.host, sizeof(view->change.host), "127.0.0.1");
+  snprintf(view->change.name, sizeof(view->change.name), "%c", letter);
 }
 
 static inline void world_begin(void) {
@@ -484,6 +552,7 @@ static inline void world_clear(void) {
     free_bytes(world.commands[i].command.key);
     free_bytes(world.commands[i].command.value);
     free_bytes(world.commands[i].command.context);
+    free((void *)(uintptr_t)world.commands[i].command.changes);
   }
   for (uint32_t i = 0; i < world.object_count; i++) {
     blob_put(world.objects[i].blob);

@@ -33,7 +33,7 @@ struct meta {
   size_t size;
 };
 
-enum meta_name { NAME_HISTORY, NAME_BUCKETS, NAME_SEALED, NAMES };
+enum meta_name { NAME_HISTORY, NAME_BUCKETS, NAME_SEALED, NAME_LAYOUT, NAMES };
 
 struct node {
   struct member *member;
@@ -52,9 +52,16 @@ struct node {
   uint64_t paused_until_ns;
   uint64_t commit_least_ns; /* how long a commit takes at least, and how much longer at most */
   uint64_t commit_ns;
+  uint64_t commit_last_ns; /* when the last of those under way ends: they end in their order */
   enum err commit_err;     /* how it ends */
   uint32_t silent;         /* bits: to whom its messages are lost, though the connection stands */
-  uint32_t admitted_count; /* members that it knew when it first took a write; 0 it has not */
+  struct mark told;        /* the latest that it has told */
+  bool unsettled;          /* the coordinator has puts of earlier layouts */
+  bool busy;               /* and requests that are to be answered */
+  bool lacks;              /* something that the target gives it has not been received */
+  uint64_t replies;        /* to COMMAND_CHANGE */
+  enum err reply_err;      /* of the last */
+  char reply_why[200];
 };
 
 enum happening_kind { HAPPENS_MESSAGE, HAPPENS_COMMIT, HAPPENS_CONNECT };
@@ -74,6 +81,7 @@ struct happening {
 struct world {
   uint64_t seed, now_ns, order;
   struct prng prng;
+  struct shard_tunables tunables;
   struct node nodes[NODES_MAX];
   uint32_t node_count;
   uint32_t loss, doubles; /* per mille */
@@ -86,8 +94,6 @@ struct world {
 
 static struct world world;
 static struct effects effects;
-static const struct shard_tunables tunables = {
-    .heartbeat_ns = 250 * MS, .gossip_ns = SECOND, .peer_timeout_ns = PEER_TIMEOUT};
 
 static inline struct step step_of(struct node *node, struct version_stats *version_stats) {
   struct step step;
@@ -101,7 +107,7 @@ static inline struct step step_of(struct node *node, struct version_stats *versi
   step.version_stats = version_stats;
   step.prng = &node->prng;
   step.hlc = &node->hlc;
-  step.tunables = &tunables;
+  step.tunables = &world.tunables;
   step.self = node->id;
   step.local = &node->local;
   member_view(node->member, &step);
@@ -147,8 +153,45 @@ static inline bool is_durable(const struct node *node, struct bytes encoded) {
   return added == 0;
 }
 
-/* Nothing is said of a history that is not on disk. */
-static inline void check_spoken(const struct node *node, const struct message *message) {
+static inline struct mark durable_mark(const struct node *node) {
+  struct mark mark;
+  memset(&mark, 0, sizeof(mark));
+  if (node->meta[NAME_LAYOUT].size > 0) {
+    struct reader r = reader_make((struct bytes){node->meta[NAME_LAYOUT].data + 1, node->meta[NAME_LAYOUT].size - 1});
+    mark.phase = read_u8(&r);
+    mark.base_count = read_u32(&r);
+    mark.base_digest = read_u64(&r);
+    mark.target_count = read_u32(&r);
+    mark.target_digest = read_u64(&r);
+    assert_false(r.failed);
+  }
+  return mark;
+}
+
+static inline bool same_marks(const struct mark *a, const struct mark *b) {
+  return a->phase == b->phase && a->base_count == b->base_count && a->target_count == b->target_count &&
+         a->base_digest == b->base_digest && a->target_digest == b->target_digest;
+}
+
+static inline bool mark_is_less(const struct mark *a, const struct mark *b) {
+  if (a->base_count != b->base_count) {
+    return a->base_count < b->base_count;
+  }
+  return a->target_count != b->target_count ? a->target_count < b->target_count : a->phase < b->phase;
+}
+
+/* What one who sees everything knows: is the node removed by a history that is known anywhere? */
+static inline bool is_removed_anywhere(uint32_t index) {
+  for (uint32_t i = 0; i < world.node_count; i++) {
+    if (history_knows(member_history(world.nodes[i].member), world.nodes[index].id) == KNOWN_GONE) {
+      return true;
+    }
+  }
+  return false;
+}
+
+/* Nothing is said of a history, or of a mark, that is not on disk. */
+static inline void check_spoken(struct node *node, const struct message *message) {
   static uint8_t room[META_MAX_BYTES];
   if (message->type == MESSAGE_GOSSIP) {
     struct writer w = writer_make(room, sizeof(room));
@@ -158,6 +201,17 @@ static inline void check_spoken(const struct node *node, const struct message *m
   }
   if (message->type == MESSAGE_HISTORY) {
     assert_true(is_durable(node, message->object));
+  }
+  if (message->type == MESSAGE_HEARTBEAT) {
+    struct mark mark = durable_mark(node);
+    assert_true(same_marks(&mark, &message->heartbeat.mark));
+    if (mark_is_less(&mark, &node->told) && !is_removed_anywhere((uint32_t)(node - world.nodes))) {
+      print_error("seed %llu: node %u said base %u target %u phase %u, and now base %u target %u phase %u\n",
+                  (unsigned long long)world.seed, node->id, node->told.base_count, node->told.target_count,
+                  node->told.phase, mark.base_count, mark.target_count, mark.phase);
+      assert_true(false);
+    }
+    node->told = mark;
   }
 }
 
@@ -198,6 +252,8 @@ static inline void do_commit(uint32_t from, const struct effect *effect) {
   assert_int_equal(effect->commit.space, SPACE_META);
   assert_true(effect->commit.sync);
   struct happening *h = queue_add(HAPPENS_COMMIT, 1 + node->commit_least_ns + prng_below(&world.prng, node->commit_ns));
+  h->time_ns = h->time_ns > node->commit_last_ns ? h->time_ns : node->commit_last_ns;
+  node->commit_last_ns = h->time_ns;
   h->to = from;
   h->to_epoch = node->epoch;
   h->token = effect->commit.token;
@@ -205,6 +261,7 @@ static inline void do_commit(uint32_t from, const struct effect *effect) {
   h->name = NAME_SEALED;
   h->name = bytes_equal(key, BYTES_LITERAL(META_HISTORY)) ? NAME_HISTORY : h->name;
   h->name = bytes_equal(key, BYTES_LITERAL(META_BUCKETS)) ? NAME_BUCKETS : h->name;
+  h->name = bytes_equal(key, BYTES_LITERAL(META_LAYOUT)) ? NAME_LAYOUT : h->name;
   h->size = value.size;
   h->data = malloc(value.size);
   assert_non_null(h->data);
@@ -216,6 +273,11 @@ static inline void perform(uint32_t from) {
     const struct effect *effect = &effects.list[i];
     if (effect->kind == EFFECT_SEND) {
       do_send(from, effect->send.to, &effect->send.message);
+    } else if (effect->kind == EFFECT_REPLY) {
+      struct node *node = &world.nodes[from];
+      node->replies += 1;
+      node->reply_err = effect->reply->err;
+      snprintf(node->reply_why, sizeof(node->reply_why), "%s", effect->reply->why == NULL ? "" : effect->reply->why);
     } else {
       assert_int_equal(effect->kind, EFFECT_COMMIT);
       do_commit(from, effect);
@@ -256,9 +318,17 @@ static inline void link_set(uint32_t a, uint32_t b, bool up) {
   }
 }
 
+/* A node dials whom its history leaves in, the members of its live layouts, and its seeds while it is no member. */
 static inline bool wants(uint32_t a, uint32_t b) {
   const struct node *node = &world.nodes[a];
-  return ring_find(member_ring(node->member), world.nodes[b].id) >= 0 ||
+  static struct member_view views[4 * NODES_MAX];
+  uint32_t count = member_list(node->member, views, 4 * NODES_MAX);
+  for (uint32_t i = 0; i < count; i++) {
+    if (views[i].node == world.nodes[b].id) {
+      return true;
+    }
+  }
+  return history_knows(member_history(node->member), world.nodes[b].id) == KNOWN_MEMBER ||
          (!member_is_member(node->member) && (node->seeds & (1u << b)) != 0);
 }
 
@@ -351,6 +421,12 @@ static inline uint32_t next_tick(uint64_t *time_ns) {
   return next;
 }
 
+static inline void tick(struct node *node, struct step *step) {
+  struct member_progress progress = {.settled = !node->unsettled, .idle = !node->busy, .holds = !node->lacks};
+  member_note_progress(node->member, step, &progress);
+  member_tick(node->member, step);
+}
+
 static inline void run_until(uint64_t end_ns) {
   for (;;) {
     dial();
@@ -372,7 +448,7 @@ static inline void run_until(uint64_t end_ns) {
     }
     world.now_ns = next_ns > world.now_ns ? next_ns : world.now_ns;
     if (tick_ns <= event_ns) {
-      WITH(ticking, member_tick(node->member, &step));
+      WITH(ticking, tick(node, &step));
     } else {
       struct happening h = world.queue[best];
       world.queue[best] = world.queue[--world.queue_count];
@@ -402,6 +478,8 @@ static inline void node_start(uint32_t index) {
   config.found = node->seeds == 0 && node->meta[NAME_HISTORY].size == 0;
   config.history = (struct bytes){node->meta[NAME_HISTORY].data, node->meta[NAME_HISTORY].size};
   config.buckets = (struct bytes){node->meta[NAME_BUCKETS].data, node->meta[NAME_BUCKETS].size};
+  config.layout = (struct bytes){node->meta[NAME_LAYOUT].data, node->meta[NAME_LAYOUT].size};
+  assert_true(member_layout_is_sound(config.layout));
   config.sealed = node->meta[NAME_SEALED].size > 0;
   blob_pool_init(&node->pool, node->pool_memory, POOL_BYTES);
   uint64_t draw = prng_u64(&world.prng);
@@ -434,14 +512,29 @@ static inline void node_crash(uint32_t index) {
       link_set(index, other, false);
     }
   }
-  /* What was being committed may be there, or not. */
-  for (uint32_t i = 0; i < world.queue_count; i++) {
-    struct happening *h = &world.queue[i];
-    if (h->kind == HAPPENS_COMMIT && h->to == index && h->to_epoch == node->epoch && h->err == ERR_OK &&
-        prng_chance(&world.prng, 500)) {
-      meta_store(node, h);
+  /* What was being committed may be there, or not; commits become durable in their order. */
+  for (uint64_t from = 0; prng_chance(&world.prng, 500);) {
+    const struct happening *next = NULL;
+    for (uint32_t i = 0; i < world.queue_count; i++) {
+      const struct happening *h = &world.queue[i];
+      bool pending = h->kind == HAPPENS_COMMIT && h->to == index && h->to_epoch == node->epoch && h->err == ERR_OK;
+      if (pending && h->order >= from && (next == NULL || h->order < next->order)) {
+        next = h;
+      }
     }
+    if (next == NULL) {
+      break;
+    }
+    meta_store(node, next);
+    from = next->order + 1;
   }
+  node->commit_last_ns = 0;
+}
+
+/* Its disk is new. */
+static inline void node_empty(uint32_t index) {
+  memset(world.nodes[index].meta, 0, sizeof(world.nodes[index].meta));
+  memset(&world.nodes[index].told, 0, sizeof(world.nodes[index].told));
 }
 
 static inline void cut_set(uint32_t a, uint32_t b, bool cut) {
@@ -471,6 +564,8 @@ static inline void world_begin(uint64_t seed) {
   world.seed = seed;
   world.now_ns = SECOND;
   world.delay_ns = 20 * MS;
+  world.tunables = (struct shard_tunables){
+      .heartbeat_ns = 250 * MS, .gossip_ns = SECOND, .peer_timeout_ns = PEER_TIMEOUT, .fold_records = HISTORY_FOLD_AT};
   prng_init(&world.prng, seed);
 }
 
@@ -508,8 +603,9 @@ static inline bool sees_up(uint32_t index, uint32_t other) {
   return step_is_up(&step, world.nodes[other].id);
 }
 
+/* By all that it knows, whether or not its layouts have come as far. */
 static inline bool is_in_ring(uint32_t index, uint32_t other) {
-  return ring_find(member_ring(member_of(index)), world.nodes[other].id) >= 0;
+  return history_knows(member_history(member_of(index)), world.nodes[other].id) == KNOWN_MEMBER;
 }
 
 static inline enum err admit(uint32_t index) {
@@ -573,7 +669,7 @@ static inline bool reason_has(const struct message *message, const char *words) 
   return strstr(text, words) != NULL;
 }
 
-/* The one ADD that JOIN and JOIN_ASK carry, for a node that needs not exist. */
+/* The one ADD that JOIN carries, for a node that needs not exist. */
 static inline struct bytes add_of(uint32_t id, uint16_t port, uint8_t *room, size_t room_bytes) {
   struct change change;
   memset(&change, 0, sizeof(change));
@@ -602,6 +698,116 @@ static inline uint32_t ghost_join(uint32_t seed, uint8_t *room, size_t room_byte
                          .object = add_of(world.nodes[ghost].id, world.nodes[ghost].port, room, room_bytes)};
   say_to(seed, ghost, &join);
   return ghost;
+}
+
+/* -- layouts and changes --------------------------------------------------------------- */
+
+static inline struct layout_view layout_of(uint32_t index) {
+  struct layout_view view;
+  member_layout(member_of(index), &view);
+  return view;
+}
+
+static inline enum mark_phase phase_of(uint32_t index) {
+  return (enum mark_phase)layout_of(index).mark.phase;
+}
+
+static inline struct step view_of(uint32_t index) {
+  static struct version_stats version_stats;
+  return step_of(&world.nodes[index], &version_stats);
+}
+
+/* The ADD that a node would like. */
+static inline struct change wish_of(enum change_kind kind, uint32_t index) {
+  struct change change;
+  memset(&change, 0, sizeof(change));
+  change.kind = kind;
+  change.node = world.nodes[index].id;
+  change.weight = 100;
+  change.client_port = (uint16_t)(world.nodes[index].port - 1000);
+  change.peer_port = world.nodes[index].port;
+  snprintf(change.host, sizeof(change.host), "10.0.0.1");
+  snprintf(change.name, sizeof(change.name), "n%u", index);
+  return change;
+}
+
+static inline struct change replacement_of(uint32_t old, uint32_t index) {
+  struct change change = wish_of(CHANGE_REPLACE, index);
+  change.old = world.nodes[old].id;
+  return change;
+}
+
+/* Gives the command to a node; its answer is in replies, reply_err and reply_why. */
+static inline void command_changes(uint32_t at, const struct change *changes, uint32_t count, uint64_t digest) {
+  struct command command;
+  memset(&command, 0, sizeof(command));
+  command.kind = COMMAND_CHANGE;
+  command.token = 77;
+  command.changes = changes;
+  command.change_count = count;
+  command.history_digest = digest;
+  WITH(at, member_change(node->member, &step, &command));
+}
+
+static inline void change_at(uint32_t at, struct change change) {
+  uint64_t replies = world.nodes[at].replies;
+  world.nodes[at].reply_err = ERR_BUSY;
+  for (uint32_t i = 0; i < 100 && world.nodes[at].reply_err == ERR_BUSY; i++) {
+    run(MS);
+    replies = world.nodes[at].replies;
+    command_changes(at, &change, 1, layout_of(at).history_digest);
+    for (uint32_t j = 0; j < 100 && world.nodes[at].replies == replies; j++) {
+      run(MS);
+    }
+  }
+  if (world.nodes[at].reply_err != ERR_OK) {
+    print_error("seed %llu: refused: %s\n", (unsigned long long)world.seed, world.nodes[at].reply_why);
+  }
+  assert_int_equal(world.nodes[at].replies, replies + 1);
+  assert_int_equal(world.nodes[at].reply_err, ERR_OK);
+}
+
+/* A cluster of `count` nodes that hold data: no node comes in by itself any more. */
+static inline void form_sealed(uint64_t seed, uint32_t count) {
+  form(seed, count);
+  for (uint32_t i = 0; i < count; i++) {
+    (void)admit(i);
+  }
+  run(SECOND);
+}
+
+/* Is a node at rest with all the history of node `like`, and in its ring? */
+static inline bool is_done(uint32_t index, uint32_t like) {
+  struct layout_view view = layout_of(index);
+  return view.mark.phase == MARK_DONE && !view.moving && !view.behind &&
+         view.history_digest == layout_of(like).history_digest && view.mark.base_digest == view.history_digest;
+}
+
+static inline void assert_done(uint32_t bits) {
+  uint32_t like = 0;
+  while ((bits & (1u << like)) == 0) {
+    like += 1;
+  }
+  for (uint32_t i = like; i < world.node_count; i++) {
+    if ((bits & (1u << i)) == 0) {
+      continue;
+    }
+    if (!is_done(i, like)) {
+      struct layout_view view = layout_of(i);
+      print_error("seed %llu: node %u: base %u target %u phase %u, moving %d, behind %d, waits for %u\n",
+                  (unsigned long long)world.seed, i, view.mark.base_count, view.mark.target_count, view.mark.phase,
+                  view.moving, view.behind, view.waiting_count);
+    }
+    assert_true(is_done(i, like));
+    struct step step = view_of(i);
+    assert_ptr_equal(step.base, step.ring);
+    assert_ptr_equal(step.reading, step.ring);
+  }
+}
+
+static inline bool allows(uint32_t index, uint32_t from, enum message_type type) {
+  struct step step = view_of(index);
+  return member_allows(member_of(index), &step, world.nodes[from].id, type);
 }
 
 #endif

@@ -1,128 +1,7 @@
 /* The coordinator by itself: whom it asks, whose answers it counts, and that each request ends. */
-#include "support/core_step.h"
+#include "support/coord_step.h"
 
-#include <stdio.h>
-
-#include "base/heap.h"
-#include "coord/coord.h"
-
-static struct coord *coord;
-static char user_key[16];
-static struct blob *key;
-static struct preference preference;
-
-#define NOWHERE UINT32_MAX
-
-/* Where this node stands in the preference list. */
-static uint32_t own_place(void) {
-  for (uint32_t i = 0; i < preference.count; i++) {
-    if (preference.nodes[i] == SELF) {
-      return i;
-    }
-  }
-  return NOWHERE;
-}
-
-/* With a key in whose preference list this node stands at `place`: 0 is the first replica, 3 the first stand-in. */
-static void begin(uint32_t members, uint32_t place) {
-  core_begin(members);
-  void *memory = aligned_alloc(64, coord_size());
-  assert_non_null(memory);
-  coord = coord_init(memory, 7);
-  uint32_t i = 0;
-  do {
-    assert_true(i < 100000);
-    snprintf(user_key, sizeof(user_key), "k%u", (unsigned)i);
-    uint32_t partition = position_partition(position_of_key(text_bytes(user_key)), core.ring.partition_count);
-    ring_preference(&core.ring, partition, 3, &preference);
-    i += 1;
-  } while (own_place() != place);
-  key = store_key(user_key);
-}
-
-static void end(void) {
-  assert_int_equal(coord_in_flight(coord), 0);
-  assert_int_equal(coord_deadline(coord), HEAP_NEVER);
-  blob_put(key);
-  core_end();
-  free(coord);
-}
-
-static void command(const struct command *command) {
-  struct step step = core_step();
-  coord_command(coord, &step, command);
-}
-
-static void say(uint32_t from, const struct message *message) {
-  struct step step = core_step();
-  coord_message(coord, &step, from, message);
-}
-
-static void tick_at(uint64_t now_ns) {
-  core.now_ns = now_ns;
-  struct step step = core_step();
-  coord_tick(coord, &step);
-}
-
-static void go_down(uint32_t node) {
-  core_set_up(node, false);
-  struct step step = core_step();
-  coord_peer_down(coord, &step, node);
-}
-
-static const struct reply *reply(void) {
-  return core_count(EFFECT_REPLY) == 0 ? NULL : core_effect(EFFECT_REPLY, 0)->reply;
-}
-
-/* Takes the STAMP that was sent to the own replica, and returns its number. */
-static uint64_t take_stamp(uint32_t *owner) {
-  struct message message = {0};
-  assert_true(core_local(&message));
-  assert_int_equal(message.type, MESSAGE_STAMP);
-  *owner = message.owner;
-  return message.request;
-}
-
-static void stamped(uint64_t request, uint32_t owner) {
-  struct blob *object = object_of(NULL, SELF, "v");
-  say(SELF, &(struct message){.type = MESSAGE_STAMPED,
-                              .request = request,
-                              .owner = owner,
-                              .object = blob_bytes(object),
-                              .object_blob = object,
-                              .stamp_time = core.hlc.last,
-                              .stamp_incarnation = 100 + SELF});
-  blob_put(object);
-}
-
-static void acknowledge(uint32_t from, uint64_t request, uint32_t owner, enum err err) {
-  say(from, &(struct message){.type = MESSAGE_WRITE_ACK,
-                              .flags = err == ERR_OK ? MESSAGE_DURABLE : 0,
-                              .request = request,
-                              .owner = owner,
-                              .err = err});
-}
-
-static void put(uint8_t w) {
-  command(&(struct command){.kind = COMMAND_PUT,
-                            .token = 4,
-                            .key = text_bytes(user_key),
-                            .value = text_bytes("v"),
-                            .blind = true,
-                            .w = w,
-                            .pw = QUORUM_DEFAULT,
-                            .dw = QUORUM_DEFAULT});
-}
-
-static struct message forward(uint64_t request, uint8_t w) {
-  return (struct message){.type = MESSAGE_FORWARD,
-                          .flags = MESSAGE_BLIND,
-                          .request = request,
-                          .hlc = core.hlc.last,
-                          .key = blob_bytes(key),
-                          .object = text_bytes("v"),
-                          .options = {.w = w, .pw = QUORUM_DEFAULT, .dw = QUORUM_DEFAULT}};
-}
+#include "version/context.h"
 
 /* -- counting ------------------------------------------------------------------------- */
 
@@ -159,10 +38,7 @@ static void a_coordinator_beyond_the_first_n_is_not_asked_a_second_time_as_a_sta
 static void an_answer_that_comes_twice_counts_once(void **state) {
   (void)state;
   begin(3, 0);
-  uint32_t owner = 0;
-  put(3);
-  uint64_t request = take_stamp(&owner);
-  stamped(request, 0);
+  uint64_t request = put_stamped(3);
   acknowledge(SELF, request, 0, ERR_OK);
   acknowledge(preference.nodes[1], request, 0, ERR_OK);
   acknowledge(preference.nodes[1], request, 0, ERR_OK);
@@ -176,17 +52,8 @@ static void an_answer_that_comes_twice_counts_once(void **state) {
 static void who_has_answered_is_not_named_as_missing_though_its_disk_has_not(void **state) {
   (void)state;
   begin(3, 0);
-  uint32_t owner = 0;
-  command(&(struct command){.kind = COMMAND_PUT,
-                            .token = 4,
-                            .key = text_bytes(user_key),
-                            .value = text_bytes("v"),
-                            .blind = true,
-                            .w = 3,
-                            .pw = QUORUM_DEFAULT,
-                            .dw = 1});
-  uint64_t request = take_stamp(&owner);
-  stamped(request, 0);
+  put_wanting(3, QUORUM_DEFAULT, 1);
+  uint64_t request = stamp_here();
   acknowledge(SELF, request, 0, ERR_OK);
   say(preference.nodes[1],
       &(struct message){.type = MESSAGE_WRITE_ACK, .request = request}); /* in its memory, as yet */
@@ -374,6 +241,190 @@ static void a_clock_that_does_not_say_that_it_is_one_is_no_answer(void **state) 
   end();
 }
 
+/* -- forwards and stragglers --------------------------------------------------------------------- */
+
+static void a_forwarded_put_ends_when_its_coordinator_is_seen_down(void **state) {
+  (void)state;
+  begin(4, 3);
+  put(1);
+  uint32_t to = core_effect(EFFECT_SEND, 0)->send.to;
+  tick_at(core.now_ns + core.tunables.hedge_ns);
+  assert_null(reply());
+  core_set_up(to, false); /* it is silent; its connection stands */
+  tick_at(core.now_ns + core.tunables.hedge_ns);
+  assert_int_equal(reply()->err, ERR_TIMEOUT);
+  end();
+}
+
+static void a_forwarded_put_ends_when_the_connection_was_lost_though_it_is_back(void **state) {
+  (void)state;
+  begin(4, 3);
+  put(1);
+  uint32_t to = core_effect(EFFECT_SEND, 0)->send.to;
+  go_down(to);
+  core_set_up(to, true);
+  tick_at(core.now_ns);
+  assert_int_equal(reply()->err, ERR_TIMEOUT);
+  end();
+}
+
+static void a_forwarded_put_that_nobody_answers_ends_with_the_time_it_has(void **state) {
+  (void)state;
+  begin(4, 3);
+  put(1);
+  uint64_t end_ns = core.now_ns + core.tunables.request_timeout_ns;
+  while (core.now_ns < end_ns) {
+    assert_null(reply());
+    uint64_t deadline = coord_deadline(coord);
+    assert_true(deadline > core.now_ns && deadline <= end_ns);
+    tick_at(deadline);
+  }
+  assert_int_equal(reply()->err, ERR_TIMEOUT);
+  end();
+}
+
+/* Takes all memory that is left; the blobs are chained through their first bytes. */
+static struct blob *exhaust(void) {
+  struct blob *chain = NULL;
+  for (size_t size = 1u << 20; size >= sizeof(chain); size /= 2) {
+    for (struct blob *blob = blob_new(&core.pool, size); blob != NULL; blob = blob_new(&core.pool, size)) {
+      memcpy(blob->data, &chain, sizeof(chain));
+      chain = blob;
+    }
+  }
+  return chain;
+}
+
+static void release(struct blob *chain) {
+  while (chain != NULL) {
+    struct blob *next = NULL;
+    memcpy(&next, chain->data, sizeof(next));
+    blob_put(chain);
+    chain = next;
+  }
+}
+
+static void a_forwarded_put_that_was_done_is_answered_so_though_there_is_no_memory(void **state) {
+  (void)state;
+  uint32_t owner = 0;
+  static struct past past;
+  begin(3, 0);
+  struct message message = forward(50, 1);
+  say(2, &message);
+  uint64_t request = take_stamp(&owner);
+  stamped(request, 0);
+  effects_reset(&core.effects);
+  struct blob *all = exhaust();
+  acknowledge(SELF, request, 0, ERR_OK);
+  const struct message *answer = core_sent(2, MESSAGE_FORWARD_REPLY);
+  assert_int_equal(answer->err, ERR_OK);
+  struct position position = position_of_key(text_bytes(user_key));
+  struct context_binding binding = {5, position.high, position.low};
+  uint32_t coordinator = 0;
+  assert_int_equal(context_decode(answer->object, binding, &past, &coordinator), ERR_OK);
+  assert_int_equal(coordinator, SELF);
+  assert_int_equal(past.pair_count + past.dot_count, 1);
+  release(all);
+  acknowledge(preference.nodes[1], request, 0, ERR_OK);
+  acknowledge(preference.nodes[2], request, 0, ERR_OK);
+  end();
+}
+
+/* A context of more dots than fit into what is reserved for an answer. */
+static struct bytes large_context(uint8_t *room, size_t size) {
+  static struct past past;
+  past_init(&past);
+  for (uint32_t i = 0; i < 3u * CLOCK_PAIRS_MAX; i++) {
+    past_add_dot(&past, (struct dot){.actor = {.incarnation = 300, .node = 9}, .time = 100 + 2 * i});
+  }
+  struct position position = position_of_key(text_bytes(user_key));
+  struct writer w = writer_make(room, size);
+  context_encode(&w, &past, 0, (struct context_binding){5, position.high, position.low});
+  assert_false(w.failed);
+  return writer_bytes(&w);
+}
+
+static void a_context_past_the_room_that_is_kept_for_it_is_cut_only_when_memory_is_short(void **state) {
+  (void)state;
+  static uint8_t room[CONTEXT_MAX_BYTES];
+  static struct past past;
+  for (uint32_t round = 0; round < 2; round++) {
+    uint32_t owner = 0;
+    begin(3, 0);
+    struct message message = forward(50, 1);
+    message.flags = 0;
+    message.context = large_context(room, sizeof(room));
+    say(2, &message);
+    uint64_t request = take_stamp(&owner);
+    /* Something stands beside it: its writer has seen what its context says, and its own version. */
+    struct blob *first = object_of(NULL, 3, "a");
+    struct blob *object = object_of(first, SELF, "v");
+    struct dot own = {.actor = {.incarnation = 100 + SELF, .node = SELF}, .time = core.hlc.last};
+    say(SELF, &(struct message){.type = MESSAGE_STAMPED,
+                                .request = request,
+                                .object = blob_bytes(object),
+                                .object_blob = object,
+                                .stamp_time = core.hlc.last,
+                                .stamp_incarnation = 100 + SELF});
+    effects_reset(&core.effects);
+    struct blob *all = round == 0 ? NULL : exhaust();
+    acknowledge(SELF, request, 0, ERR_OK);
+    const struct message *answer = core_sent(2, MESSAGE_FORWARD_REPLY);
+    struct position position = position_of_key(text_bytes(user_key));
+    uint32_t coordinator = 0;
+    assert_int_equal(answer->err, ERR_OK);
+    assert_int_equal(
+        context_decode(answer->object, (struct context_binding){5, position.high, position.low}, &past, &coordinator),
+        ERR_OK);
+    assert_int_equal(past.dot_count, round == 0 ? 3 * CLOCK_PAIRS_MAX + 1 : CLOCK_PAIRS_MAX);
+    assert_true(past_covers(&past, own));
+    release(all);
+    acknowledge(preference.nodes[1], request, 0, ERR_OK);
+    acknowledge(preference.nodes[2], request, 0, ERR_OK);
+    blob_put(first);
+    blob_put(object);
+    end();
+  }
+}
+
+static void a_forward_for_whose_answer_there_is_no_memory_is_refused_before_it_begins(void **state) {
+  (void)state;
+  begin(3, 0);
+  struct message message = forward(50, 1);
+  struct blob *all = exhaust();
+  say(2, &message);
+  assert_int_equal(core_sent(2, MESSAGE_FORWARD_REPLY)->err, ERR_NOMEM);
+  assert_int_equal(core.local.count, 0);
+  release(all);
+  end();
+}
+
+static void a_straggler_that_goes_down_does_not_end_the_wait_for_the_others(void **state) {
+  (void)state;
+  struct message read = {0};
+  begin(3, 0);
+  command(
+      &(struct command){.kind = COMMAND_GET, .token = 4, .key = text_bytes(user_key), .r = 1, .pr = QUORUM_DEFAULT});
+  assert_true(core_local(&read));
+  struct blob *object = object_of(NULL, 2, "value");
+  say(SELF, &(struct message){.type = MESSAGE_READ_REPLY,
+                              .request = read.request,
+                              .digest = object_digest(blob_bytes(object)),
+                              .object = blob_bytes(object),
+                              .object_blob = object});
+  assert_int_equal(reply()->err, ERR_OK);
+  uint64_t end_ns = core.now_ns + core.tunables.repair_window_ns;
+  go_down(preference.nodes[1]);
+  tick_at(core.now_ns + 1);
+  assert_int_equal(coord_in_flight(coord), 1);
+  assert_int_equal(coord_deadline(coord), end_ns);
+  /* The other one has nothing, and is repaired for that. */
+  say(preference.nodes[2], &(struct message){.type = MESSAGE_READ_REPLY, .request = read.request});
+  assert_non_null(core_sent(preference.nodes[2], MESSAGE_WRITE));
+  blob_put(object);
+  end();
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_coordinator_beyond_the_first_n_is_not_asked_a_second_time_as_a_stand_in),
@@ -388,6 +439,13 @@ int main(void) {
       cmocka_unit_test(a_copy_of_a_forward_that_was_refused_is_not_taken),
       cmocka_unit_test(a_forward_is_not_stale_because_wall_clocks_differ),
       cmocka_unit_test(a_clock_that_does_not_say_that_it_is_one_is_no_answer),
+      cmocka_unit_test(a_forwarded_put_ends_when_its_coordinator_is_seen_down),
+      cmocka_unit_test(a_forwarded_put_ends_when_the_connection_was_lost_though_it_is_back),
+      cmocka_unit_test(a_forwarded_put_that_nobody_answers_ends_with_the_time_it_has),
+      cmocka_unit_test(a_forwarded_put_that_was_done_is_answered_so_though_there_is_no_memory),
+      cmocka_unit_test(a_context_past_the_room_that_is_kept_for_it_is_cut_only_when_memory_is_short),
+      cmocka_unit_test(a_forward_for_whose_answer_there_is_no_memory_is_refused_before_it_begins),
+      cmocka_unit_test(a_straggler_that_goes_down_does_not_end_the_wait_for_the_others),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

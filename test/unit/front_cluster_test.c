@@ -422,12 +422,14 @@ static void buckets_are_shown_and_set(void **state) {
   struct client *three = connect_resp3();
   check(
       two, "DYNAMO.BUCKET cart\r\n",
-      "*18\r\n$1\r\nn\r\n:3\r\n$1\r\nr\r\n:2\r\n$1\r\nw\r\n:2\r\n$2\r\npr\r\n:0\r\n$2\r\npw\r\n:0\r\n$2\r\ndw\r\n$3\r\n"
-      "all\r\n$7\r\nresolve\r\n$8\r\nsiblings\r\n$6\r\nttl_ms\r\n:0\r\n$11\r\nsibling_max\r\n:64\r\n");
+      "*20\r\n$1\r\nn\r\n:3\r\n$1\r\nr\r\n:2\r\n$1\r\nw\r\n:2\r\n$2\r\npr\r\n:0\r\n$2\r\npw\r\n:0\r\n$2\r\ndw\r\n$3\r\n"
+      "all\r\n$7\r\nresolve\r\n$8\r\nsiblings\r\n$3\r\nttl\r\n$1\r\n0\r\n$6\r\nttl_ms\r\n:0\r\n$11\r\nsibling_max\r\n:"
+      "64\r\n");
   check(
       three, "DYNAMO.BUCKET cart GET\r\n",
-      "%9\r\n$1\r\nn\r\n:3\r\n$1\r\nr\r\n:2\r\n$1\r\nw\r\n:2\r\n$2\r\npr\r\n:0\r\n$2\r\npw\r\n:0\r\n$2\r\ndw\r\n$3\r\n"
-      "all\r\n$7\r\nresolve\r\n$8\r\nsiblings\r\n$6\r\nttl_ms\r\n:0\r\n$11\r\nsibling_max\r\n:64\r\n");
+      "%10\r\n$1\r\nn\r\n:3\r\n$1\r\nr\r\n:2\r\n$1\r\nw\r\n:2\r\n$2\r\npr\r\n:0\r\n$2\r\npw\r\n:0\r\n$2\r\ndw\r\n$3\r\n"
+      "all\r\n$7\r\nresolve\r\n$8\r\nsiblings\r\n$3\r\nttl\r\n$1\r\n0\r\n$6\r\nttl_ms\r\n:0\r\n$11\r\nsibling_max\r\n:"
+      "64\r\n");
   check(two, "DYNAMO.BUCKET cart SET resolve lww ttl 7d dw 1\r\n", "+OK\r\n");
   const struct command *set = &world.commands[0].command;
   assert_int_equal(set->kind, COMMAND_BUCKET_SET);
@@ -459,7 +461,7 @@ static void a_bucket_is_looked_at_when_all_before_is_answered(void **state) {
       .time = 1, .issuer = 1, .name_size = 1, .name = "b", .props = world.commands[0].command.props};
   assert_int_equal(bucket_put(&world.buckets, &record), ERR_OK);
   world_settle(false);
-  assert_memory_equal(client->out, "+OK\r\n*18\r\n$1\r\nn\r\n:1\r\n", 21);
+  assert_memory_equal(client->out, "+OK\r\n*20\r\n$1\r\nn\r\n:1\r\n", 21);
   assert_memory_equal(client->out + client->out_size - 7, "+PONG\r\n", 7);
   client->out_size = 0;
 }
@@ -519,9 +521,241 @@ static void the_cluster_is_described_in_json(void **state) {
   assert_int_equal(json_array_size(json_object_get(ring, "owners")), 64);
   assert_int_equal(json_array_size(json_object_get(ring, "members")), 3);
   json_decref(ring);
-  check(client, "DYNAMO.CLUSTER PLAN join x\r\n",
-        "-ERR DYNAMO.CLUSTER PLAN is not offered in this version: nodes join while a cluster is being formed, before "
-        "the first write\r\n");
+  check(client, "DYNAMO.CLUSTER WAITSYNC\r\n", "-ERR DYNAMO.CLUSTER WAITSYNC is not offered in this version\r\n");
+}
+
+static void nothing_moves_while_nothing_changes(void **state) {
+  (void)state;
+  struct client *client = world_connect();
+  json_t *status = ask_json(client, "DYNAMO.CLUSTER STATUS\r\n");
+  assert_true(json_is_null(json_object_get(status, "change")));
+  assert_int_equal(json_array_size(json_object_get(status, "candidates")), 0);
+  assert_string_equal(text_at(json_array_get(json_object_get(status, "members"), 0), "state"), "member");
+  assert_true(json_is_false(json_object_get(json_object_get(status, "node"), "removed")));
+  json_decref(status);
+}
+
+static void a_change_that_is_under_way_is_described(void **state) {
+  (void)state;
+  struct client *client = world_connect();
+  world.layout = (struct layout_view){.mark = {.base_count = 2, .target_count = 2, .phase = MARK_DONE},
+                                      .moving = true,
+                                      .waiting_count = 1,
+                                      .waiting = {0xa3},
+                                      .started_ns = world.now_ns};
+  world.health = (struct heartbeat){.moving_keys = 90, .moving_bytes = 9000};
+  json_t *early = ask_json(client, "DYNAMO.CLUSTER STATUS\r\n");
+  assert_int_equal(number_at(json_object_get(early, "change"), "bytes_moved"), 0); /* those are of the change before */
+  json_decref(early);
+  world.layout.mark =
+      (struct mark){.base_count = 2, .target_count = 3, .target_digest = shard_ring(NULL)->digest, .phase = MARK_KNOWS};
+  world.health = (struct heartbeat){.moving_keys = 10, .moving_bytes = 1000, .parts_wanted = 40, .parts_held = 10};
+  front_second(world.front);
+  world.now_ns += 4000000000u;
+  world.health.moving_keys = 50;
+  world.health.moving_bytes = 5000;
+  world.health.parts_held = 20;
+  world.health.strays = 3;
+  front_second(world.front);
+  world_candidate('d');
+  json_t *status = ask_json(client, "DYNAMO.CLUSTER STATUS\r\n");
+  json_t *change = json_object_get(status, "change");
+  assert_string_equal(text_at(change, "phase"), "knows");
+  assert_int_equal(number_at(change, "base_records"), 2);
+  assert_int_equal(number_at(change, "target_records"), 3);
+  assert_int_equal(number_at(change, "partitions_wanted"), 40);
+  assert_int_equal(number_at(change, "partitions_held"), 20);
+  assert_int_equal(number_at(change, "keys_moved"), 50);
+  assert_int_equal(number_at(change, "bytes_moved"), 5000);
+  assert_int_equal(number_at(change, "rate_bytes_per_second"), 1000);
+  assert_int_equal(number_at(change, "rate_keys_per_second"), 10);
+  assert_int_equal(number_at(change, "eta_seconds"), 5); /* 20 partitions of 250 bytes */
+  assert_int_equal(number_at(change, "strays"), 3);
+  assert_int_equal(number_at(change, "seconds"), 4);
+  assert_string_equal(json_string_value(json_array_get(json_object_get(change, "waiting_for"), 0)), "c");
+  json_t *candidate = json_array_get(json_object_get(status, "candidates"), 0);
+  assert_string_equal(text_at(candidate, "name"), "d");
+  assert_string_equal(text_at(candidate, "address"), "127.0.0.1:7603");
+  assert_string_equal(text_at(candidate, "id"), "000000a4");
+  json_decref(status);
+  world_send(client, "INFO cluster\r\n");
+  assert_true(contains(client, "cluster_moving:1\r\ncluster_phase:knows\r\n"));
+  assert_true(contains(client, "cluster_partitions_wanted:40\r\ncluster_partitions_held:20\r\n"));
+  assert_true(contains(client, "cluster_bytes_moved_per_second:1000\r\ncluster_strays:3\r\n"));
+  client->out_size = 0;
+}
+
+/* -- plans ------------------------------------------------------------------------------------------ */
+
+static void a_plan_shows_what_would_move_and_changes_nothing(void **state) {
+  (void)state;
+  struct client *client = world_connect();
+  json_t *plan = ask_json(client, "DYNAMO.CLUSTER PLAN\r\n");
+  assert_true(json_is_true(json_object_get(plan, "empty")));
+  assert_true(json_is_null(json_object_get(plan, "plan_id")));
+  json_decref(plan);
+  world_candidate('d');
+  plan = ask_json(client, "DYNAMO.CLUSTER PLAN ADD 127.0.0.1:7603 WEIGHT 200 ZONE z1\r\n");
+  json_t *change = json_array_get(json_object_get(plan, "changes"), 0);
+  assert_string_equal(text_at(change, "kind"), "add");
+  assert_string_equal(text_at(change, "name"), "d");
+  assert_int_equal(number_at(change, "weight"), 200);
+  assert_string_equal(text_at(change, "zone"), "z1");
+  assert_int_equal(json_array_size(json_object_get(plan, "members")), 4);
+  uint64_t gains = 0;
+  uint64_t after = 0;
+  for (size_t i = 0; i < 4; i++) {
+    json_t *member = json_array_get(json_object_get(plan, "members"), i);
+    gains += (uint64_t)number_at(member, "gains");
+    after += (uint64_t)number_at(member, "partitions_after");
+  }
+  json_t *moves = json_object_get(plan, "moves");
+  assert_int_equal(after, 64);
+  assert_int_equal(gains, number_at(moves, "replicas"));
+  assert_true(gains > 0);
+  /* 700 bytes in 64 partitions, of which this node keeps all */
+  assert_in_range(number_at(moves, "bytes"), 700 * (gains - 1) / 64, 700 * gains / 64);
+  assert_int_equal(number_at(json_object_get(plan, "violations"), "nodes"), 0);
+  assert_int_equal(strlen(text_at(plan, "plan_id")), 16);
+  assert_int_equal(world.command_count, 0);
+  assert_int_equal(world.history.count, 3);
+  json_decref(plan);
+}
+
+static void changes_are_staged_one_after_the_other(void **state) {
+  (void)state;
+  struct client *client = world_connect();
+  world_candidate('d');
+  world_candidate('e');
+  json_decref(ask_json(client, "DYNAMO.CLUSTER PLAN ADD 127.0.0.1:7603\r\n"));
+  json_decref(ask_json(client, "DYNAMO.CLUSTER PLAN REPLACE b 127.0.0.1:7604\r\n"));
+  json_decref(ask_json(client, "DYNAMO.CLUSTER PLAN REWEIGH 000000a3 50\r\n"));
+  json_t *plan = ask_json(client, "DYNAMO.CLUSTER PLAN REMOVE 127.0.0.1:7600\r\n");
+  json_t *changes = json_object_get(plan, "changes");
+  assert_int_equal(json_array_size(changes), 4);
+  assert_string_equal(text_at(json_array_get(changes, 1), "kind"), "replace");
+  assert_string_equal(text_at(json_array_get(changes, 1), "old_name"), "b");
+  assert_string_equal(text_at(json_array_get(changes, 1), "name"), "e");
+  assert_int_equal(number_at(json_array_get(changes, 2), "weight_before"), 100);
+  assert_int_equal(number_at(json_array_get(changes, 2), "weight"), 50);
+  assert_string_equal(text_at(json_array_get(changes, 3), "name"), "a");
+  json_t *again = ask_json(client, "DYNAMO.CLUSTER PLAN\r\n");
+  assert_string_equal(text_at(again, "plan_id"), text_at(plan, "plan_id"));
+  json_decref(again);
+  json_decref(plan);
+  json_t *dropped = ask_json(client, "DYNAMO.CLUSTER ABORT\r\n");
+  assert_int_equal(number_at(dropped, "dropped"), 4);
+  json_decref(dropped);
+  dropped = ask_json(client, "DYNAMO.CLUSTER ABORT\r\n");
+  assert_int_equal(number_at(dropped, "dropped"), 0);
+  json_decref(dropped);
+}
+
+static void a_plan_that_can_not_be_is_refused_in_words(void **state) {
+  (void)state;
+  struct client *client = world_connect();
+  world_candidate('d');
+  check(client, "DYNAMO.CLUSTER PLAN ADD 127.0.0.1:7699\r\n",
+        "-ERR no node at 127.0.0.1:7699 waits to be added: start it first, with --seeds naming a member, and see that "
+        "gramme status lists it; if it runs, its log says why it is not listed\r\n");
+  check(client, "DYNAMO.CLUSTER PLAN ADD 127.0.0.1:7601\r\n", "-ERR 127.0.0.1:7601 (b) is a member already\r\n");
+  check(client, "DYNAMO.CLUSTER PLAN ADD 127.0.0.1:7603 WEIGHT 0\r\n", "-ERR a weight is a number from 1 to 1000\r\n");
+  check(client, "DYNAMO.CLUSTER PLAN ADD 127.0.0.1:7603 ZONE a:b\r\n",
+        "-ERR a zone has at most 32 letters, digits, '.', '_' and '-'\r\n");
+  check(client, "DYNAMO.CLUSTER PLAN REMOVE x\r\n",
+        "-ERR there is no member 'x': name one by name, id or host:port (gramme status shows them)\r\n");
+  check(client, "DYNAMO.CLUSTER PLAN REWEIGH b 100\r\n", "-ERR b has weight 100 already\r\n");
+  check(client, "DYNAMO.CLUSTER PLAN GROW b\r\n",
+        "-ERR PLAN takes ADD host:port [WEIGHT w] [ZONE z] | REMOVE node | REPLACE old new-host:port | REWEIGH node w, "
+        "or nothing to show what is staged\r\n");
+  json_decref(ask_json(client, "DYNAMO.CLUSTER PLAN ADD 127.0.0.1:7603\r\n"));
+  check(client, "DYNAMO.CLUSTER PLAN ADD 127.0.0.1:7603\r\n",
+        "-ERR d (127.0.0.1:7603) is staged already: ABORT drops all that is staged\r\n");
+  check(client, "DYNAMO.CLUSTER PLAN REMOVE d\r\n",
+        "-ERR 'd' is only staged to be added: ABORT drops all that is staged\r\n");
+  json_decref(ask_json(client, "DYNAMO.CLUSTER PLAN REMOVE b\r\n"));
+  check(client, "DYNAMO.CLUSTER PLAN REMOVE b\r\n",
+        "-ERR 'b' is staged to leave already: ABORT drops all that is staged\r\n");
+  json_decref(ask_json(client, "DYNAMO.CLUSTER ABORT\r\n"));
+}
+
+static void a_commit_issues_what_was_shown(void **state) {
+  (void)state;
+  struct client *client = world_connect();
+  char request[80];
+  check(client, "DYNAMO.CLUSTER COMMIT\r\n",
+        "-ERR nothing is staged on this node: stage changes with PLAN, here, and look at them\r\n");
+  world_candidate('d');
+  json_t *plan = ask_json(client, "DYNAMO.CLUSTER PLAN ADD 127.0.0.1:7603\r\n");
+  snprintf(request, sizeof(request), "DYNAMO.CLUSTER COMMIT %s\r\n", text_at(plan, "plan_id"));
+  world_send(client, "DYNAMO.CLUSTER COMMIT 0123456789abcdef\r\n");
+  assert_true(contains(client, "-REFUSED the plan that is staged here is "));
+  assert_true(contains(client, ", not 0123456789abcdef; look at it again with PLAN\r\n"));
+  client->out_size = 0;
+  json_t *done = ask_json(client, request);
+  const struct command *command = &world.commands[0].command;
+  assert_int_equal(command->kind, COMMAND_CHANGE);
+  assert_int_equal(command->change_count, 1);
+  assert_int_equal(command->changes[0].kind, CHANGE_ADD);
+  assert_int_equal(command->changes[0].node, 0xa4);
+  assert_int_equal(command->changes[0].peer_port, 17603);
+  assert_string_equal(text_at(done, "committed"), text_at(plan, "plan_id"));
+  assert_int_equal(number_at(done, "records"), 4);
+  json_decref(done);
+  json_decref(plan);
+  check(client, request, "-ERR nothing is staged on this node: stage changes with PLAN, here, and look at them\r\n");
+  assert_int_equal(world.ring.member_count, 4);
+  world.candidate_count = 0;
+  world_ring(3, 64);
+}
+
+static void a_commit_on_another_ring_than_was_shown_is_refused(void **state) {
+  (void)state;
+  struct client *client = world_connect();
+  world_candidate('d');
+  json_decref(ask_json(client, "DYNAMO.CLUSTER PLAN ADD 127.0.0.1:7603\r\n"));
+  json_decref(ask_json(client, "DYNAMO.CLUSTER PLAN REMOVE c\r\n"));
+  const struct change other = {.time = 9, .issuer = 0xa2, .kind = CHANGE_REMOVE, .node = 0xa3};
+  assert_int_equal(history_add(&world.history, &other), ERR_OK);
+  ring_fold(&world.ring, &world.history);
+  check(client, "DYNAMO.CLUSTER COMMIT\r\n",
+        "-REFUSED the ring has changed since the plan was made; look at it again with PLAN\r\n");
+  assert_int_equal(world.command_count, 0);
+  /* Looked at again, what makes no sense any more is gone, and said. */
+  json_t *plan = ask_json(client, "DYNAMO.CLUSTER PLAN\r\n");
+  assert_int_equal(json_array_size(json_object_get(plan, "changes")), 1);
+  assert_non_null(strstr(json_string_value(json_array_get(json_object_get(plan, "warnings"), 0)), "was dropped"));
+  json_decref(plan);
+  json_decref(ask_json(client, "DYNAMO.CLUSTER COMMIT\r\n"));
+  assert_int_equal(world.ring.member_count, 3);
+  world_ring(3, 64);
+}
+
+static void what_is_lost_with_a_dead_node_is_said(void **state) {
+  (void)state;
+  struct client *client = world_connect();
+  world.down[1] = true;
+  json_t *plan = ask_json(client, "DYNAMO.CLUSTER PLAN REMOVE b\r\n");
+  json_t *warnings = json_object_get(plan, "warnings");
+  assert_int_equal(json_array_size(warnings), 2);
+  assert_non_null(strstr(json_string_value(json_array_get(warnings, 0)), "b is down: what only it holds is lost"));
+  assert_non_null(strstr(json_string_value(json_array_get(warnings, 1)), "3 copies are wanted of each key"));
+  assert_int_equal(number_at(json_object_get(plan, "violations"), "nodes"), 64);
+  json_decref(plan);
+}
+
+static void a_node_that_was_removed_says_so(void **state) {
+  (void)state;
+  struct client *client = world_connect();
+  const struct change removal = {.time = 9, .issuer = 0xa2, .kind = CHANGE_REMOVE, .node = WORLD_SELF};
+  assert_int_equal(history_add(&world.history, &removal), ERR_OK);
+  ring_fold(&world.ring, &world.history);
+  json_t *status = ask_json(client, "DYNAMO.CLUSTER STATUS\r\n");
+  assert_true(json_is_true(json_object_get(json_object_get(status, "node"), "removed")));
+  assert_string_equal(text_at(json_object_get(status, "node"), "address"), "127.0.0.1:7600");
+  json_decref(status);
+  check(client, "DYNAMO.CLUSTER PLAN\r\n", "-NOTMEMBER this node was removed from its cluster: ask another one\r\n");
+  world_ring(3, 64);
 }
 
 static void a_key_is_explained_in_json(void **state) {
@@ -608,6 +842,15 @@ int main(void) {
       WORLD_TEST(buckets_are_shown_and_set),
       WORLD_TEST(a_bucket_is_looked_at_when_all_before_is_answered),
       WORLD_TEST(the_cluster_is_described_in_json),
+      WORLD_TEST(nothing_moves_while_nothing_changes),
+      WORLD_TEST(a_change_that_is_under_way_is_described),
+      WORLD_TEST(a_plan_shows_what_would_move_and_changes_nothing),
+      WORLD_TEST(changes_are_staged_one_after_the_other),
+      WORLD_TEST(a_plan_that_can_not_be_is_refused_in_words),
+      WORLD_TEST(a_commit_issues_what_was_shown),
+      WORLD_TEST(a_commit_on_another_ring_than_was_shown_is_refused),
+      WORLD_TEST(what_is_lost_with_a_dead_node_is_said),
+      WORLD_TEST(a_node_that_was_removed_says_so),
       WORLD_TEST(a_key_is_explained_in_json),
       WORLD_TEST(help_is_there),
   };

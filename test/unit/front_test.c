@@ -254,13 +254,13 @@ static void failures_of_the_core_say_what_happened(void **state) {
   struct client *client = world_connect();
   failure(ERR_QUORUM, QUORUM_W, 2, 1, 0xa3);
   world.down[2] = true;
-  check(client, "SET k v\r\n", "-QUORUM wanted W=2, 1 answered (node c is down)\r\n");
+  check(client, "SET k v\r\n", "-QUORUM wanted W=2, 1 answered (c is down)\r\n");
   world.down[2] = false;
   failure(ERR_QUORUM, QUORUM_PR, 3, 2, 0xa2);
-  check(client, "GET k\r\n", "-QUORUM wanted PR=3, 2 answered (node b did not answer)\r\n");
+  check(client, "GET k\r\n", "-QUORUM wanted PR=3, 2 answered (b did not answer)\r\n");
   failure(ERR_TIMEOUT, QUORUM_DW, 2, 1, 0xa2);
   check(client, "SET k v\r\n",
-        "-TIMEOUT wanted DW=2, 1 answered in time (node b did not answer); the write may still take effect\r\n");
+        "-TIMEOUT wanted DW=2, 1 answered in time (b did not answer); the write may still take effect\r\n");
   failure(ERR_TIMEOUT, QUORUM_R, 2, 1, 0xff);
   check(client, "GET k\r\n", "-TIMEOUT wanted R=2, 1 answered in time (node 000000ff is down)\r\n");
   failure(ERR_QUORUM, QUORUM_W, 5, 0, WORLD_SELF);
@@ -271,12 +271,15 @@ static void failures_of_the_core_say_what_happened(void **state) {
   check(client, "GET k\r\n", "-TIMEOUT too few nodes answered in time\r\n");
   for (int err = ERR_OK + 1; err < ERR_COUNT; err++) {
     char expected[256];
-    if (err != ERR_QUORUM && err != ERR_TIMEOUT) {
+    if (err != ERR_QUORUM && err != ERR_TIMEOUT && err != ERR_NOTMEMBER) {
       failure((enum err)err, QUORUM_NONE, 0, 0, 0);
       snprintf(expected, sizeof(expected), "-%s %s\r\n", err_code((enum err)err), err_text((enum err)err));
       check(client, "SET k v\r\n", expected);
     }
   }
+  failure(ERR_NOTMEMBER, QUORUM_NONE, 0, 0, 0);
+  check(client, "SET k v\r\n",
+        "-NOTMEMBER this node is not yet a member of a cluster: it is asking its seeds to take it in\r\n");
   failure(ERR_BADARG, QUORUM_NONE, 0, 0, 0);
   world.next.why = "DW must be between 0 and W";
   check(client, "SET k v\r\n", "-ERR DW must be between 0 and W\r\n");

@@ -232,25 +232,72 @@ static void without_memory_the_count_goes_on_where_it_was(void **state) {
   (void)add_hint("b");
   tick();
   effects_reset(&core.effects);
-  struct blob *all[2048];
-  uint32_t count = 0;
-  for (size_t size = POOL_BYTES; size > 0; size /= 2) {
-    struct blob *blob = blob_new(&core.pool, size);
-    while (blob != NULL) {
-      assert_true(count < 2048);
-      all[count] = blob;
-      count += 1;
-      blob = blob_new(&core.pool, size);
-    }
-  }
+  core_take_memory();
   scanned(1, false); /* there is more, and no room for the key behind this one */
   assert_int_equal(core_count(EFFECT_SCAN), 1);
-  while (count > 0) {
-    count -= 1;
-    blob_put(all[count]);
-  }
+  core_give_memory();
   scanned(2, true);
   assert_true(hint_count() >= 2);
+  end();
+}
+
+static void hints_for_a_node_that_no_layout_has_are_left_alone_but_counted_right(void **state) {
+  (void)state;
+  begin();
+  (void)add_hint("a");
+  entries[0].key->data[3] = 9;
+  tick();
+  scanned(1, true);
+  assert_int_equal(hint_count(), 1);
+  uint32_t looks = 0;
+  for (uint32_t i = 0; i < 50; i++) {
+    tick();
+    if (core_count(EFFECT_SCAN) > 0) {
+      assert_true(core_effect(EFFECT_SCAN, 0)->scan.keys_only);
+      looks += 1;
+      scanned(1, true);
+      assert_int_equal(core_count(EFFECT_SEND), 0);
+    }
+  }
+  assert_true(looks > 0);
+  assert_int_equal(hint_count(), 1);
+  for (uint32_t i = 0; i < 50 && hint_count() > 0; i++) {
+    tick();
+    if (core_count(EFFECT_SCAN) > 0) {
+      scanned(0, true); /* it has been given to others, or was never there */
+    }
+  }
+  assert_int_equal(hint_count(), 0);
+  end();
+}
+
+static void tell_of(enum message_type type, uint32_t owner, const struct scan_entry *entry) {
+  struct message message = {.type = type, .owner = owner, .key = blob_bytes(entry->key)};
+  message.object = type == MESSAGE_HINT_KEPT ? blob_bytes(entry->value) : BYTES_NONE;
+  struct step step = core_step();
+  handoff_message(handoff, &step, SELF, &message);
+}
+
+static void an_owner_without_hints_makes_room_for_another(void **state) {
+  (void)state;
+  begin();
+  const struct scan_entry *hint = add_hint("a");
+  uint32_t places = 2 * MEMBERS_MAX;
+  tick();
+  scanned(0, true);
+  for (uint32_t owner = 10; owner <= 10 + places; owner++) {
+    tell_of(MESSAGE_HINT_KEPT, owner, hint);
+  }
+  assert_int_equal(hint_count(), places); /* the last found no room */
+  tell_of(MESSAGE_HINT_DROPPED, 50, hint);
+  assert_int_equal(hint_count(), places - 1);
+  tell_of(MESSAGE_HINT_KEPT, OWNER, hint);
+  assert_int_equal(hint_count(), places);
+  tick();
+  assert_int_equal(core_count(EFFECT_SCAN), 1); /* it is up, and served */
+  scanned(1, true);
+  acknowledge(sent(0), ERR_OK);
+  assert_int_equal(take_drops(), 1);
   end();
 }
 
@@ -263,6 +310,8 @@ int main(void) {
       cmocka_unit_test(a_busy_owner_is_left_alone_for_a_while),
       cmocka_unit_test(an_answer_to_an_earlier_life_of_the_node_deletes_nothing),
       cmocka_unit_test(without_memory_the_count_goes_on_where_it_was),
+      cmocka_unit_test(hints_for_a_node_that_no_layout_has_are_left_alone_but_counted_right),
+      cmocka_unit_test(an_owner_without_hints_makes_room_for_another),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

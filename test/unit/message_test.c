@@ -21,9 +21,9 @@ static const uint8_t some_reason[] = "node b is down";
 #define TEXT(array) ((struct bytes){(array), sizeof(array) - 1})
 
 static const enum message_type wire_types[] = {
-    MESSAGE_HEARTBEAT, MESSAGE_GOSSIP,      MESSAGE_HISTORY,     MESSAGE_PROPS,         MESSAGE_JOIN,
-    MESSAGE_JOIN_ASK,  MESSAGE_JOIN_ANSWER, MESSAGE_JOIN_RESULT, MESSAGE_WRITE,         MESSAGE_WRITE_ACK,
-    MESSAGE_READ,      MESSAGE_READ_REPLY,  MESSAGE_FORWARD,     MESSAGE_FORWARD_REPLY,
+    MESSAGE_HEARTBEAT,   MESSAGE_GOSSIP, MESSAGE_HISTORY,   MESSAGE_PROPS, MESSAGE_JOIN,
+    MESSAGE_JOIN_RESULT, MESSAGE_WRITE,  MESSAGE_WRITE_ACK, MESSAGE_READ,  MESSAGE_READ_REPLY,
+    MESSAGE_FORWARD,     MESSAGE_PULL,   MESSAGE_PULLED,    MESSAGE_OFFER, MESSAGE_FORWARD_REPLY,
 };
 #define WIRE_TYPES (sizeof(wire_types) / sizeof(wire_types[0]))
 
@@ -40,22 +40,36 @@ static struct message example(enum message_type type) {
   m.hlc = UINT64_C(0x8877665544332211);
   switch (type) {
   case MESSAGE_HEARTBEAT:
-    m.heartbeat =
-        (struct heartbeat){.hints = 3, .oldest_hint_ms = 1700000000000, .keys = UINT64_MAX, .sealed = 1, .nospace = 1};
+    m.heartbeat.hints = 3;
+    m.heartbeat.oldest_hint_ms = 1700000000000;
+    m.heartbeat.keys = UINT64_MAX;
+    m.heartbeat.moving_keys = 11;
+    m.heartbeat.moving_bytes = UINT64_C(1) << 40;
+    m.heartbeat.strays = 13;
+    m.heartbeat.parts_wanted = 341;
+    m.heartbeat.parts_held = 17;
+    m.heartbeat.sealed = 1;
+    m.heartbeat.nospace = 1;
+    m.heartbeat.mark.base_count = 5;
+    m.heartbeat.mark.target_count = 7;
+    m.heartbeat.mark.base_digest = UINT64_C(0x5555666677778888);
+    m.heartbeat.mark.target_digest = UINT64_C(0x9999aaaabbbbcccc);
+    m.heartbeat.mark.phase = MARK_READS;
+    m.heartbeat.history_digest = UINT64_C(0xddddeeeeffff0000);
+    m.heartbeat.props_digest = UINT64_C(0x5678567856785678);
+    m.heartbeat.fences = UINT64_C(0x1234123412341234);
     break;
   case MESSAGE_GOSSIP:
     m.gossip = (struct gossip){.history_digest = UINT64_MAX - 1, .props_digest = 7};
     break;
   case MESSAGE_HISTORY:
+    m.digest = UINT64_C(0xfedcba9876543210);
+    m.object = TEXT(some_object);
+    break;
   case MESSAGE_PROPS:
   case MESSAGE_JOIN:
     m.object = TEXT(some_object);
     break;
-  case MESSAGE_JOIN_ASK:
-    m.digest = 99;
-    m.object = TEXT(some_object);
-    break;
-  case MESSAGE_JOIN_ANSWER:
   case MESSAGE_JOIN_RESULT:
     m.err = ERR_REFUSED;
     m.key = TEXT(some_reason);
@@ -83,6 +97,18 @@ static struct message example(enum message_type type) {
     m.object = TEXT(some_object);
     m.context = TEXT(some_context);
     break;
+  case MESSAGE_PULL:
+    m.digest = 1 << 20;
+    m.key = TEXT(store_key);
+    break;
+  case MESSAGE_PULLED:
+    m.err = ERR_BUSY;
+    m.object = TEXT(some_object);
+    break;
+  case MESSAGE_OFFER:
+    m.digest = 0xabcdef;
+    m.key = TEXT(store_key);
+    break;
   case MESSAGE_FORWARD_REPLY:
     m.err = ERR_QUORUM;
     m.outcome = (struct outcome){
@@ -94,6 +120,7 @@ static struct message example(enum message_type type) {
   case MESSAGE_HINT_DROP:
   case MESSAGE_HINT_KEPT:
   case MESSAGE_HINT_DROPPED:
+  case MESSAGE_OBJECT_DROP:
     fail_msg("%s is never on the wire", message_type_name(type));
   }
   return m;
@@ -272,9 +299,10 @@ static void values_that_make_no_sense_are_refused(void **state) {
   expect_after_change(MESSAGE_READ_REPLY, body, 255, ERR_CORRUPT);
   expect_after_change(MESSAGE_FORWARD_REPLY, body + 1, QUORUM_DW + 1, ERR_CORRUPT);
   expect_after_change(MESSAGE_FORWARD_REPLY, body + 4, REPLICAS_MAX + 1, ERR_CORRUPT);
-  expect_after_change(MESSAGE_FORWARD, body + 12, 4, ERR_CORRUPT); /* an unknown flag of the put */
-  expect_after_change(MESSAGE_HEARTBEAT, body + 24, 2, ERR_CORRUPT);
-  expect_after_change(MESSAGE_HEARTBEAT, body + 25, 255, ERR_CORRUPT);
+  expect_after_change(MESSAGE_FORWARD, body + 12, 4, ERR_CORRUPT);   /* an unknown flag of the put */
+  expect_after_change(MESSAGE_HEARTBEAT, body + 56, 2, ERR_CORRUPT); /* sealed, nospace, the phase of the mark */
+  expect_after_change(MESSAGE_HEARTBEAT, body + 57, 255, ERR_CORRUPT);
+  expect_after_change(MESSAGE_HEARTBEAT, body + 82, MARK_DONE + 1, ERR_CORRUPT);
   expect_after_change(MESSAGE_READ, OFFSET_PARTITION + 1, PARTITIONS_MAX / 256, ERR_CORRUPT);
 }
 
@@ -354,7 +382,7 @@ static void what_is_sent_all_the_time_is_small(void **state) {
   struct message heartbeat = example(MESSAGE_HEARTBEAT);
   struct message gossip = example(MESSAGE_GOSSIP);
   struct message ack = example(MESSAGE_WRITE_ACK);
-  assert_true(message_frame_size(&heartbeat) <= 64);
+  assert_true(message_frame_size(&heartbeat) <= 144);
   assert_true(message_frame_size(&gossip) <= 52);
   assert_true(message_frame_size(&ack) <= 48);
 }

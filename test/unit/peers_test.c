@@ -521,14 +521,29 @@ static void an_address_that_is_gone_from_the_book_is_hung_up_on(void **state) {
   (void)state;
   struct scene scene;
   scene_open(&scene);
-  struct transport *a = open_plain(&scene, 0);
+  struct transport *a = open_with(&scene, 0, (struct peers_options){.linger_ms = 100});
   struct transport *b = open_plain(&scene, 1);
   dial(a, b, 2);
   TURN_UNTIL(&scene, a->ups == 1 && b->ups == 1);
   peers_set_addresses(a->peers, NULL, 0);
-  assert_int_equal(a->downs, 1);
-  TURN_UNTIL(&scene, b->downs == 1);
+  TURN_UNTIL(&scene, a->downs == 1 && b->downs == 1);
   assert_int_equal(peers_stats(a->peers)->dials, 1);
+  scene_close(&scene);
+}
+
+static void what_is_on_the_way_when_an_address_goes_still_arrives(void **state) {
+  (void)state;
+  struct scene scene;
+  scene_open(&scene);
+  struct transport *a = open_with(&scene, 0, (struct peers_options){.linger_ms = 600000});
+  struct transport *b = open_plain(&scene, 1);
+  dial(a, b, 2);
+  TURN_UNTIL(&scene, a->ups == 1 && b->ups == 1);
+  send_small(a, 2, 1);
+  peers_set_addresses(a->peers, NULL, 0);
+  send_small(b, 1, 1);
+  TURN_UNTIL(&scene, a->messages == 1 && b->messages == 1);
+  assert_int_equal(a->downs + b->downs, 0);
   scene_close(&scene);
 }
 
@@ -599,6 +614,7 @@ int main(void) {
       cmocka_unit_test(a_frame_larger_than_any_ends_the_connection),
       cmocka_unit_test(a_node_that_dials_again_replaces_what_it_left_behind),
       cmocka_unit_test(an_address_that_is_gone_from_the_book_is_hung_up_on),
+      cmocka_unit_test(what_is_on_the_way_when_an_address_goes_still_arrives),
       cmocka_unit_test(a_seed_that_becomes_a_member_keeps_its_connection),
       cmocka_unit_test(a_name_is_looked_up),
       cmocka_unit_test(a_peer_port_in_use_is_named_with_the_remedy),

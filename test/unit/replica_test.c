@@ -8,6 +8,7 @@
 #define INCARNATION 11u
 
 static struct replica *replica;
+static struct blob *key; /* the one that all is about */
 
 static void begin(void) {
   core_begin(3);
@@ -15,10 +16,12 @@ static void begin(void) {
   assert_non_null(memory);
   struct actor actor = {.incarnation = INCARNATION, .node = SELF};
   replica = replica_init(memory, actor, STAND_IN_EPOCH, 3);
+  key = store_key("k");
 }
 
 static void end(void) {
   assert_true(replica_is_idle(replica));
+  blob_put(key);
   core_end();
   free(replica);
 }
@@ -28,7 +31,7 @@ static void say(uint32_t from, const struct message *message) {
   replica_message(replica, &step, from, message);
 }
 
-static void write_object(struct blob *key, struct blob *object, uint64_t request, uint8_t flags) {
+static void write_object(struct blob *object, uint64_t request, uint8_t flags) {
   say(OTHER, &(struct message){.type = MESSAGE_WRITE,
                                .flags = flags,
                                .request = request,
@@ -63,12 +66,11 @@ static void tick(void) {
 
 /* Writes the same object `count` times while the key is being read, lets it be read as absent, and keeps the tokens of
  * the commits that follow. */
-static void write_while_reading(struct blob *key, struct blob *object, uint32_t count,
-                                uint64_t tokens[OPS_PER_STEP_MAX]) {
-  write_object(key, object, 1, 0);
+static void write_while_reading(struct blob *object, uint32_t count, uint64_t tokens[OPS_PER_STEP_MAX]) {
+  write_object(object, 1, 0);
   uint64_t read = token_of_read();
   for (uint32_t i = 1; i < count; i++) {
-    write_object(key, object, 1 + i, 0);
+    write_object(object, 1 + i, 0);
     assert_int_equal(core.effects.count, 0);
   }
   read_done(read, ERR_OK, NULL);
@@ -84,7 +86,6 @@ static void all_who_wait_for_a_key_that_can_not_be_read_are_told_some_in_each_st
   (void)state;
   enum { WAITING = 5000 };
   begin();
-  struct blob *key = store_key("k");
   uint64_t token = 0;
   for (uint32_t i = 0; i < WAITING; i++) {
     say(i % 2 == 0 ? SELF : OTHER,
@@ -108,14 +109,12 @@ static void all_who_wait_for_a_key_that_can_not_be_read_are_told_some_in_each_st
   assert_int_equal(answered, WAITING);
   assert_int_equal(steps, (WAITING + OPS_PER_STEP_MAX - 1) / OPS_PER_STEP_MAX);
   assert_false(replica_wants_tick(replica));
-  blob_put(key);
   end();
 }
 
 static void who_comes_while_others_are_being_refused_is_refused_too(void **state) {
   (void)state;
   begin();
-  struct blob *key = store_key("k");
   uint64_t token = 0;
   for (uint32_t i = 0; i < OPS_PER_STEP_MAX + 1; i++) {
     say(OTHER, &(struct message){.type = MESSAGE_READ, .request = i, .key = blob_bytes(key), .key_blob = key});
@@ -133,26 +132,23 @@ static void who_comes_while_others_are_being_refused_is_refused_too(void **state
   say(OTHER, &(struct message){.type = MESSAGE_READ, .request = 1000, .key = blob_bytes(key), .key_blob = key});
   read_done(token_of_read(), ERR_OK, NULL);
   assert_int_equal(core_sent(OTHER, MESSAGE_READ_REPLY)->err, ERR_OK);
-  blob_put(key);
   end();
 }
 
 static void a_damaged_write_is_answered_so_that_nobody_waits_for_it(void **state) {
   (void)state;
   begin();
-  struct blob *key = store_key("k");
   struct blob *damaged = blob_copy(&core.pool, text_bytes("\001 no object"));
-  write_object(key, damaged, 5, 0);
+  write_object(damaged, 5, 0);
   const struct message *ack = core_sent(OTHER, MESSAGE_WRITE_ACK);
   assert_non_null(ack);
   assert_int_equal(ack->err, ERR_CORRUPT);
   assert_int_equal(ack->request, 5);
   assert_int_equal(core.stats.messages_bad, 1);
   assert_int_equal(core_count(EFFECT_READ), 0);
-  write_object(key, damaged, 6, MESSAGE_QUIET);
+  write_object(damaged, 6, MESSAGE_QUIET);
   assert_int_equal(core.effects.count, 0);
   blob_put(damaged);
-  blob_put(key);
   end();
 }
 
@@ -161,21 +157,19 @@ static void a_damaged_write_is_answered_so_that_nobody_waits_for_it(void **state
 static void a_write_is_acknowledged_when_its_commit_is_done_and_not_before(void **state) {
   (void)state;
   begin();
-  struct blob *key = store_key("k");
   struct blob *object = object_of(NULL, OTHER, "v");
-  write_object(key, object, 1, 0);
+  write_object(object, 1, 0);
   read_done(token_of_read(), ERR_OK, NULL);
   assert_null(core_sent(OTHER, MESSAGE_WRITE_ACK));
   assert_true(core_effect(EFFECT_COMMIT, 0)->commit.sync);
   commit_done(token_of_commit(0), ERR_OK);
   assert_int_equal(core_sent(OTHER, MESSAGE_WRITE_ACK)->flags, MESSAGE_DURABLE);
   /* The same once more: the store has it. */
-  write_object(key, object, 2, 0);
+  write_object(object, 2, 0);
   read_done(token_of_read(), ERR_OK, object);
   assert_int_equal(core_sent(OTHER, MESSAGE_WRITE_ACK)->flags, MESSAGE_DURABLE);
   assert_int_equal(core_count(EFFECT_COMMIT), 0);
   blob_put(object);
-  blob_put(key);
   end();
 }
 
@@ -183,9 +177,8 @@ static void what_commits_that_failed_left_in_memory_does_not_count_as_stored(voi
   (void)state;
   begin();
   uint64_t tokens[OPS_PER_STEP_MAX];
-  struct blob *key = store_key("k");
   struct blob *object = object_of(NULL, OTHER, "v");
-  write_while_reading(key, object, OPS_PER_STEP_MAX + 1, tokens);
+  write_while_reading(object, OPS_PER_STEP_MAX + 1, tokens);
   for (uint32_t i = 0; i < OPS_PER_STEP_MAX; i++) {
     commit_done(tokens[i], ERR_NOSPACE);
     assert_int_equal(core_sent(OTHER, MESSAGE_WRITE_ACK)->err, ERR_NOSPACE);
@@ -197,7 +190,6 @@ static void what_commits_that_failed_left_in_memory_does_not_count_as_stored(voi
   commit_done(token, ERR_OK);
   assert_int_equal(core_sent(OTHER, MESSAGE_WRITE_ACK)->flags, MESSAGE_DURABLE);
   blob_put(object);
-  blob_put(key);
   end();
 }
 
@@ -205,9 +197,8 @@ static void a_later_commit_makes_up_for_one_that_failed(void **state) {
   (void)state;
   begin();
   uint64_t tokens[OPS_PER_STEP_MAX];
-  struct blob *key = store_key("k");
   struct blob *object = object_of(NULL, OTHER, "v");
-  write_while_reading(key, object, OPS_PER_STEP_MAX + 1, tokens);
+  write_while_reading(object, OPS_PER_STEP_MAX + 1, tokens);
   for (uint32_t i = 0; i < OPS_PER_STEP_MAX; i++) {
     commit_done(tokens[i], i % 2 == 0 ? ERR_NOSPACE : ERR_OK);
   }
@@ -215,42 +206,40 @@ static void a_later_commit_makes_up_for_one_that_failed(void **state) {
   assert_int_equal(core_count(EFFECT_COMMIT), 0);
   assert_int_equal(core_sent(OTHER, MESSAGE_WRITE_ACK)->flags, MESSAGE_DURABLE);
   blob_put(object);
-  blob_put(key);
   end();
 }
 
 static void a_write_that_must_be_synced_is_committed_though_an_unsynced_one_brought_the_same(void **state) {
   (void)state;
   begin();
-  struct blob *key = store_key("k");
   struct blob *object = object_of(NULL, OTHER, "v");
-  write_object(key, object, 1, MESSAGE_NOSYNC);
+  write_object(object, 1, MESSAGE_NOSYNC);
   read_done(token_of_read(), ERR_OK, NULL);
   assert_false(core_effect(EFFECT_COMMIT, 0)->commit.sync);
   commit_done(token_of_commit(0), ERR_OK);
-  write_object(key, object, 2, 0);
+  write_object(object, 2, 0);
   read_done(token_of_read(), ERR_OK, object);
   assert_null(core_sent(OTHER, MESSAGE_WRITE_ACK));
   assert_true(core_effect(EFFECT_COMMIT, 0)->commit.sync);
   commit_done(token_of_commit(0), ERR_OK);
   assert_int_equal(core_sent(OTHER, MESSAGE_WRITE_ACK)->flags, MESSAGE_DURABLE);
-  write_object(key, object, 3, 0);
+  write_object(object, 3, 0);
   read_done(token_of_read(), ERR_OK, object);
   assert_int_equal(core_sent(OTHER, MESSAGE_WRITE_ACK)->request, 3);
   blob_put(object);
-  blob_put(key);
   end();
 }
 
 /* -- who stamps ---------------------------------------------------------------------------------- */
 
 /* Stamps, and says with which incarnation; `token` is that of the commit. */
-static uint64_t stamp(struct blob *key, uint32_t owner, struct blob *stored, uint64_t *token) {
+static uint64_t stamp(uint32_t owner, struct blob *stored, uint64_t *token) {
   struct message answer = {0};
   say(SELF, &(struct message){.type = MESSAGE_STAMP,
                               .flags = MESSAGE_BLIND,
                               .owner = owner,
                               .request = 9,
+                              .digest = core.epoch,
                               .key = blob_bytes(key),
                               .key_blob = key,
                               .object = text_bytes("v")});
@@ -266,19 +255,17 @@ static void a_stamp_whose_commit_fails_takes_the_incarnation_with_it(void **stat
   (void)state;
   begin();
   uint64_t token = 0;
-  struct blob *key = store_key("k");
-  assert_int_equal(stamp(key, 0, NULL, &token), INCARNATION);
+  assert_int_equal(stamp(0, NULL, &token), INCARNATION);
   commit_done(token, ERR_OK);
   core_drop_local();
-  assert_int_equal(stamp(key, 0, NULL, &token), INCARNATION);
+  assert_int_equal(stamp(0, NULL, &token), INCARNATION);
   commit_done(token, ERR_NOSPACE);
   core_drop_local();
-  uint64_t next = stamp(key, 0, NULL, &token);
+  uint64_t next = stamp(0, NULL, &token);
   assert_int_not_equal(next, INCARNATION);
   assert_int_equal(next, replica_actor(replica).incarnation);
   commit_done(token, ERR_OK);
   core_drop_local();
-  blob_put(key);
   end();
 }
 
@@ -286,12 +273,11 @@ static void a_stand_in_stamps_anew_after_a_hint_is_given_away(void **state) {
   (void)state;
   begin();
   uint64_t token = 0;
-  struct blob *key = store_key("k");
-  uint64_t first = stamp(key, 3, NULL, &token);
+  uint64_t first = stamp(3, NULL, &token);
   struct blob *hint = blob_get(core_effect(EFFECT_COMMIT, 0)->commit.value);
   commit_done(token, ERR_OK);
   core_drop_local();
-  assert_int_equal(stamp(key, 3, hint, &token), first);
+  assert_int_equal(stamp(3, hint, &token), first);
   commit_done(token, ERR_OK);
   core_drop_local();
   say(SELF, &(struct message){.type = MESSAGE_HINT_DROP,
@@ -303,12 +289,269 @@ static void a_stand_in_stamps_anew_after_a_hint_is_given_away(void **state) {
   assert_null(core_effect(EFFECT_COMMIT, 0)->commit.value);
   commit_done(token_of_commit(0), ERR_OK);
   core_drop_local();
-  assert_int_not_equal(stamp(key, 3, NULL, &token), first);
+  assert_int_not_equal(stamp(3, NULL, &token), first);
   commit_done(token, ERR_OK);
   assert_int_equal(replica_actor(replica).incarnation, INCARNATION);
   core_drop_local();
   blob_put(hint);
-  blob_put(key);
+  end();
+}
+
+static void the_incarnation_changes_once_with_the_layouts(void **state) {
+  (void)state;
+  begin();
+  uint64_t token = 0;
+  assert_int_equal(stamp(0, NULL, &token), INCARNATION);
+  commit_done(token, ERR_OK);
+  core_drop_local();
+  core.epoch = 3; /* it may have dropped since what it stamped before */
+  uint64_t next = stamp(0, NULL, &token);
+  assert_int_not_equal(next, INCARNATION);
+  commit_done(token, ERR_OK);
+  core_drop_local();
+  assert_int_equal(stamp(0, NULL, &token), next);
+  commit_done(token, ERR_OK);
+  core_drop_local();
+  assert_int_equal(core.stats.incarnations, 1);
+  end();
+}
+
+static void a_stamp_that_older_layouts_have_planned_has_an_incarnation_of_its_own(void **state) {
+  (void)state;
+  begin();
+  struct message answer = {0};
+  uint64_t incarnations[2] = {0};
+  for (uint32_t i = 0; i < 2; i++) {
+    say(SELF, &(struct message){.type = MESSAGE_STAMP,
+                                .flags = MESSAGE_BLIND,
+                                .request = 9,
+                                .key = blob_bytes(key),
+                                .key_blob = key,
+                                .object = text_bytes("v")});
+    uint64_t read = token_of_read();
+    core.epoch = 1; /* while it is read; at the second stamp, long before */
+    read_done(read, ERR_OK, NULL);
+    assert_true(core_local(&answer));
+    incarnations[i] = answer.stamp_incarnation;
+    commit_done(token_of_commit(0), ERR_OK);
+    core_drop_local();
+  }
+  assert_int_not_equal(incarnations[0], INCARNATION);
+  assert_int_not_equal(incarnations[1], INCARNATION);
+  assert_int_not_equal(incarnations[0], incarnations[1]);
+  end();
+}
+
+/* -- offers and drops ------------------------------------------------------------------------------- */
+
+static void offer(struct blob *object, uint64_t request) {
+  say(OTHER, &(struct message){.type = MESSAGE_OFFER,
+                               .request = request,
+                               .digest = object_digest(blob_bytes(object)),
+                               .key = blob_bytes(key),
+                               .key_blob = key});
+}
+
+static void expect_offer_answered(uint64_t request, enum err err) {
+  const struct message *ack = core_sent(OTHER, MESSAGE_WRITE_ACK);
+  assert_non_null(ack);
+  assert_int_equal(ack->request, request);
+  assert_int_equal(ack->owner, 0);
+  assert_int_equal(ack->err, err);
+  assert_int_equal(ack->flags, err == ERR_OK ? MESSAGE_DURABLE : 0);
+}
+
+static void an_offer_of_what_is_stored_here_is_answered_as_durable(void **state) {
+  (void)state;
+  begin();
+  struct blob *object = object_of(NULL, OTHER, "v");
+  struct blob *later = object_of(object, OTHER, "w");
+  offer(object, 1);
+  read_done(token_of_read(), ERR_OK, object);
+  expect_offer_answered(1, ERR_OK);
+  assert_int_equal(core_count(EFFECT_COMMIT), 0);
+  offer(object, 2);
+  read_done(token_of_read(), ERR_OK, NULL);
+  expect_offer_answered(2, ERR_ABSENT);
+  offer(object, 3);
+  read_done(token_of_read(), ERR_OK, later); /* it has more: not that very object */
+  expect_offer_answered(3, ERR_ABSENT);
+  offer(object, 4);
+  read_done(token_of_read(), ERR_IO, NULL);
+  expect_offer_answered(4, ERR_IO);
+  blob_put(later);
+  blob_put(object);
+  end();
+}
+
+static void an_offer_of_what_is_not_yet_on_disk_is_not_taken_for_held(void **state) {
+  (void)state;
+  begin();
+  struct blob *object = object_of(NULL, OTHER, "v");
+  write_object(object, 1, 0);
+  read_done(token_of_read(), ERR_OK, NULL);
+  uint64_t token = token_of_commit(0);
+  offer(object, 2);
+  expect_offer_answered(2, ERR_ABSENT);
+  /* The commit fails while others wait: what is in memory is not in the store. */
+  write_object(object, 3, 0);
+  uint64_t second = token_of_commit(0);
+  commit_done(second, ERR_NOSPACE);
+  offer(object, 4);
+  expect_offer_answered(4, ERR_ABSENT);
+  commit_done(token, ERR_OK);
+  offer(object, 5);
+  read_done(token_of_read(), ERR_OK, object);
+  expect_offer_answered(5, ERR_OK);
+  blob_put(object);
+  end();
+}
+
+static void an_offer_of_what_is_not_synced_is_not_taken_for_held(void **state) {
+  (void)state;
+  begin();
+  struct blob *object = object_of(NULL, OTHER, "v");
+  write_object(object, 1, MESSAGE_NOSYNC);
+  read_done(token_of_read(), ERR_OK, NULL);
+  commit_done(token_of_commit(0), ERR_OK);
+  offer(object, 2);
+  read_done(token_of_read(), ERR_OK, object);
+  expect_offer_answered(2, ERR_ABSENT);
+  write_object(object, 3, 0);
+  read_done(token_of_read(), ERR_OK, object);
+  commit_done(token_of_commit(0), ERR_OK);
+  offer(object, 4);
+  read_done(token_of_read(), ERR_OK, object);
+  expect_offer_answered(4, ERR_OK);
+  blob_put(object);
+  end();
+}
+
+static void an_offer_of_a_hint_makes_no_sense(void **state) {
+  (void)state;
+  begin();
+  say(OTHER,
+      &(struct message){.type = MESSAGE_OFFER, .owner = 3, .request = 1, .key = blob_bytes(key), .key_blob = key});
+  assert_int_equal(core_sent(OTHER, MESSAGE_WRITE_ACK)->err, ERR_BADARG);
+  assert_int_equal(core.stats.messages_bad, 1);
+  end();
+}
+
+/* From here on the node owns nothing: it is a member of no ring. */
+static void own_nothing(void) {
+  int index = ring_find(&core.ring, SELF);
+  assert_true(index >= 0);
+  core.ring.members[index].node = 99;
+  core.base = NULL;
+}
+
+static void drop(struct blob *object, uint64_t request) {
+  say(SELF, &(struct message){.type = MESSAGE_OBJECT_DROP,
+                              .request = request,
+                              .digest = object_digest(blob_bytes(object)),
+                              .key = blob_bytes(key),
+                              .key_blob = key});
+}
+
+static void expect_drop_answered(uint64_t request, enum err err) {
+  struct message ack = {0};
+  assert_true(core_local(&ack));
+  assert_int_equal(ack.type, MESSAGE_WRITE_ACK);
+  assert_int_equal(ack.request, request);
+  assert_int_equal(ack.err, err);
+  assert_false(core_local(&ack)); /* nobody keeps count of it as of a hint */
+}
+
+static void an_object_is_dropped_durably_and_then_it_is_said(void **state) {
+  (void)state;
+  begin();
+  own_nothing();
+  struct blob *object = object_of(NULL, OTHER, "v");
+  drop(object, 1);
+  read_done(token_of_read(), ERR_OK, object);
+  const struct effect *commit = core_effect(EFFECT_COMMIT, 0);
+  assert_null(commit->commit.value);
+  assert_true(commit->commit.sync);
+  assert_int_equal(commit->commit.space, SPACE_OBJECTS);
+  assert_int_equal(core.local.count, 0);
+  commit_done(commit->commit.token, ERR_OK);
+  expect_drop_answered(1, ERR_OK);
+  blob_put(object);
+  end();
+}
+
+static void an_object_that_has_changed_is_not_dropped(void **state) {
+  (void)state;
+  begin();
+  own_nothing();
+  struct blob *object = object_of(NULL, OTHER, "v");
+  struct blob *later = object_of(object, OTHER, "w");
+  drop(object, 1);
+  read_done(token_of_read(), ERR_OK, later);
+  assert_int_equal(core_count(EFFECT_COMMIT), 0);
+  expect_drop_answered(1, ERR_ABSENT);
+  drop(object, 2);
+  read_done(token_of_read(), ERR_OK, NULL);
+  expect_drop_answered(2, ERR_ABSENT);
+  blob_put(later);
+  blob_put(object);
+  end();
+}
+
+static void a_drop_that_fails_says_so_and_the_object_stays(void **state) {
+  (void)state;
+  begin();
+  own_nothing();
+  struct blob *object = object_of(NULL, OTHER, "v");
+  drop(object, 1);
+  read_done(token_of_read(), ERR_OK, object);
+  commit_done(token_of_commit(0), ERR_NOSPACE);
+  expect_drop_answered(1, ERR_NOSPACE);
+  drop(object, 2);
+  read_done(token_of_read(), ERR_IO, NULL);
+  expect_drop_answered(2, ERR_IO);
+  blob_put(object);
+  end();
+}
+
+static void what_the_node_owns_by_a_live_layout_is_not_dropped(void **state) {
+  (void)state;
+  static struct ring base;
+  begin();
+  struct blob *object = object_of(NULL, OTHER, "v");
+  drop(object, 1);
+  read_done(token_of_read(), ERR_OK, object);
+  expect_drop_answered(1, ERR_STALE);
+  base = core.ring;
+  own_nothing();
+  core.base = &base;
+  drop(object, 2);
+  read_done(token_of_read(), ERR_OK, object);
+  expect_drop_answered(2, ERR_STALE);
+  blob_put(object);
+  end();
+}
+
+static void a_write_behind_a_drop_is_kept(void **state) {
+  (void)state;
+  begin();
+  own_nothing();
+  struct blob *object = object_of(NULL, OTHER, "v");
+  struct blob *fresh = object_of(NULL, 3, "fresh");
+  drop(object, 1);
+  uint64_t read = token_of_read();
+  write_object(fresh, 2, 0);
+  read_done(read, ERR_OK, object);
+  assert_int_equal(core_count(EFFECT_COMMIT), 2);
+  uint64_t deletion = token_of_commit(0);
+  uint64_t token = token_of_commit(1);
+  assert_true(core_effect(EFFECT_COMMIT, 1)->commit.value == fresh);
+  commit_done(deletion, ERR_OK);
+  expect_drop_answered(1, ERR_OK);
+  commit_done(token, ERR_OK);
+  assert_int_equal(core_sent(OTHER, MESSAGE_WRITE_ACK)->flags, MESSAGE_DURABLE);
+  blob_put(fresh);
+  blob_put(object);
   end();
 }
 
@@ -323,6 +566,17 @@ int main(void) {
       cmocka_unit_test(a_write_that_must_be_synced_is_committed_though_an_unsynced_one_brought_the_same),
       cmocka_unit_test(a_stamp_whose_commit_fails_takes_the_incarnation_with_it),
       cmocka_unit_test(a_stand_in_stamps_anew_after_a_hint_is_given_away),
+      cmocka_unit_test(the_incarnation_changes_once_with_the_layouts),
+      cmocka_unit_test(a_stamp_that_older_layouts_have_planned_has_an_incarnation_of_its_own),
+      cmocka_unit_test(an_offer_of_what_is_stored_here_is_answered_as_durable),
+      cmocka_unit_test(an_offer_of_what_is_not_yet_on_disk_is_not_taken_for_held),
+      cmocka_unit_test(an_offer_of_what_is_not_synced_is_not_taken_for_held),
+      cmocka_unit_test(an_offer_of_a_hint_makes_no_sense),
+      cmocka_unit_test(an_object_is_dropped_durably_and_then_it_is_said),
+      cmocka_unit_test(an_object_that_has_changed_is_not_dropped),
+      cmocka_unit_test(a_drop_that_fails_says_so_and_the_object_stays),
+      cmocka_unit_test(what_the_node_owns_by_a_live_layout_is_not_dropped),
+      cmocka_unit_test(a_write_behind_a_drop_is_kept),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -141,7 +141,10 @@ static struct change make_change(enum change_kind kind, uint64_t time, uint32_t 
   if (kind == CHANGE_FOUND) {
     change.partition_count = 64;
   }
-  if (kind == CHANGE_FOUND || kind == CHANGE_ADD) {
+  if (kind == CHANGE_REPLACE) {
+    change.old = 1 + node % 9;
+  }
+  if (kind == CHANGE_FOUND || kind == CHANGE_ADD || kind == CHANGE_REPLACE) {
     change.client_port = 7600;
     change.peer_port = 17600;
     (void)snprintf(change.host, sizeof(change.host), "10.0.0.%u", (unsigned)(node % 256));
@@ -156,13 +159,11 @@ static void add(struct history *to, struct change change) {
 }
 
 static struct change make_random_change(struct prng *prng) {
-  const enum change_kind kind = (enum change_kind)(CHANGE_ADD + prng_below(prng, 3));
   const uint64_t time = 1 + prng_below(prng, 40);
   const uint32_t issuer = 1 + (uint32_t)prng_below(prng, 3);
   /* The rest follows from the identity, so that two nodes never tell different stories. */
+  const enum change_kind kind = (enum change_kind)(CHANGE_ADD + (time + issuer) % 4);
   struct change change = make_change(kind, time, (uint32_t)(1 + (time * 7 + issuer) % 9));
-  change.kind = (enum change_kind)(CHANGE_ADD + (time + issuer) % 3);
-  change = make_change(change.kind, time, change.node);
   change.issuer = issuer;
   return change;
 }
@@ -221,9 +222,9 @@ static void fields_out_of_range_are_refused(void **state) {
   (void)state;
   history_init(&history);
   const struct change good = make_change(CHANGE_FOUND, 1, 1);
-  struct change bad[12];
-  for (size_t i = 0; i < 12; i++) {
-    bad[i] = good;
+  struct change bad[14];
+  for (size_t i = 0; i < 14; i++) {
+    bad[i] = i < 12 ? good : make_change(CHANGE_REPLACE, 1, 1);
   }
   bad[0].time = 0;
   bad[1].issuer = 0;
@@ -238,7 +239,9 @@ static void fields_out_of_range_are_refused(void **state) {
   memset(bad[10].zone, 'z', sizeof(bad[10].zone));
   const uint32_t unknown = 9;
   memcpy(&bad[11].kind, &unknown, sizeof(bad[11].kind));
-  for (size_t i = 0; i < 12; i++) {
+  bad[12].old = 0;
+  bad[13].old = bad[13].node;
+  for (size_t i = 0; i < 14; i++) {
     assert_int_equal(history_add(&history, &bad[i]), ERR_BADARG);
   }
   assert_int_equal(history.count, 0);
@@ -333,6 +336,7 @@ static void fill_sample(void) {
   add(&history, make_change(CHANGE_ADD, 2, 2));
   add(&history, make_change(CHANGE_REWEIGH, 3, 2));
   add(&history, make_change(CHANGE_REMOVE, 4, 1));
+  add(&history, make_change(CHANGE_REPLACE, 5, 2));
 }
 
 static void assert_refused_whole(struct bytes bytes, enum err wanted) {
@@ -356,7 +360,7 @@ static void damaged_encodings_are_refused_and_nothing_is_taken(void **state) {
     for (unsigned bit = 0; bit < 8; bit++) {
       memcpy(again, good.data, good.size);
       again[at] ^= (uint8_t)(1u << bit);
-      assert_refused_whole((struct bytes){again, good.size}, at == 0 && again[0] > 1 ? ERR_FORMAT : ERR_CORRUPT);
+      assert_refused_whole((struct bytes){again, good.size}, at == 0 && again[0] > 2 ? ERR_FORMAT : ERR_CORRUPT);
     }
   }
   memcpy(again, good.data, good.size);
@@ -413,7 +417,7 @@ static void a_newer_format_is_told_from_damage(void **state) {
   fill_sample();
   const struct bytes good = encode(&history, encoded, sizeof(encoded));
   memcpy(again, good.data, good.size);
-  again[0] = 2;
+  again[0] = 3;
   assert_refused_whole(seal_again(good.size), ERR_FORMAT);
 }
 
@@ -444,6 +448,29 @@ static void a_full_history_refuses_more_and_keeps_what_it_has(void **state) {
   assert_int_equal(history_merge(&other, all, &added), ERR_OK);
   assert_int_equal(added, HISTORY_MAX / 2);
   assert_true(history_digest(&other) == digest);
+}
+
+/* -- prefixes ------------------------------------------------------------------ */
+
+static void a_prefix_has_the_digest_of_the_history_that_ends_there(void **state) {
+  (void)state;
+  struct prng prng;
+  prng_init(&prng, 21);
+  for (int i = 0; i < 500; i++) {
+    history_init(&history);
+    for (uint64_t records = prng_below(&prng, 30); records > 0; records--) {
+      add(&history, make_random_change(&prng));
+    }
+    for (uint32_t count = 0; count <= history.count; count++) {
+      other = history;
+      other.count = count;
+      const uint64_t digest = history_digest(&other);
+      assert_true(history_prefix_digest(&history, count) == digest);
+      assert_int_equal(history_find_prefix(&history, digest), count);
+      assert_int_equal(history_find_prefix(&history, digest + 1), -1);
+    }
+    assert_int_equal(history_find_prefix(&history, prng_u64(&prng) | 1), -1);
+  }
 }
 
 /* -- the fold ------------------------------------------------------------------ */
@@ -526,13 +553,124 @@ static void senseless_records_are_passed_over(void **state) {
   add(&history, make_change(CHANGE_REWEIGH, 12, 9));
   ring_fold(&ring, &history);
   assert_int_equal(ring.member_count, 2);
-  assert_int_equal(ring.members[1].change, 1);
   assert_true(ring.digest == history_digest(&history));
   add(&history, make_change(CHANGE_REMOVE, 13, 1));
   add(&history, make_change(CHANGE_REMOVE, 14, 2)); /* the last one stays */
   ring_fold(&ring, &history);
   assert_int_equal(ring.member_count, 1);
   assert_int_equal(owned_by(2), 64);
+}
+
+static void replace(uint32_t old, uint32_t node, uint32_t weight, const char *zone) {
+  struct change change = make_change(CHANGE_REPLACE, 1 + history.count, node);
+  change.old = old;
+  change.weight = weight;
+  (void)snprintf(change.zone, sizeof(change.zone), "%s", zone);
+  add(&history, change);
+}
+
+/* Folds all of `history` into `ring`, and what it was one record before into `earlier`. */
+static struct ring earlier;
+
+static void fold_with_the_one_before(void) {
+  ring_fold_prefix(&earlier, &history, history.count - 1);
+  ring_fold(&ring, &history);
+}
+
+static void assert_only_the_seat_changed_hands(uint32_t old, uint32_t node) {
+  fold_with_the_one_before();
+  assert_int_equal(ring.member_count, earlier.member_count);
+  assert_int_equal(ring_find(&ring, old), -1);
+  for (uint32_t p = 0; p < ring.partition_count; p++) {
+    const uint32_t owner = ring_owner(&earlier, p);
+    assert_int_equal(ring_owner(&ring, p), owner == old ? node : owner);
+  }
+}
+
+static void a_replacement_takes_the_seat_and_nothing_else_moves(void **state) {
+  (void)state;
+  found(1, 64, "a");
+  join(2, 7, "a");
+  join(3, 2, "b");
+  /* Three take turns by id; a replacement keeps the turn of the old node. */
+  replace(2, 9, 7, "a");
+  assert_only_the_seat_changed_hands(2, 9);
+  join(4, 1, "b");
+  join(5, 3, "c");
+  replace(9, 6, 7, "a");
+  assert_only_the_seat_changed_hands(9, 6);
+  assert_string_equal(ring.members[ring_find(&ring, 6)].name, "node-6");
+  assert_int_equal(ring.members[ring_find(&ring, 6)].weight, 7);
+  /* The only node of a zone may bring another zone with it. It takes the number of the old one, though a lower is free:
+   * zones are looked at in the order of their numbers. */
+  add(&history, make_change(CHANGE_REMOVE, 1 + history.count, 1));
+  add(&history, make_change(CHANGE_REMOVE, 1 + history.count, 6));
+  replace(5, 7, 3, "d");
+  assert_only_the_seat_changed_hands(5, 7);
+  assert_string_equal(ring.members[ring_find(&ring, 7)].zone_name, "d");
+  assert_int_equal(ring.members[ring_find(&ring, 7)].zone_mark, 2);
+  assert_int_equal(ring.zone_count, 2);
+}
+
+static void a_replacement_of_another_weight_or_zone_is_settled(void **state) {
+  (void)state;
+  found(1, 1024, "");
+  for (uint32_t node = 2; node <= 8; node++) {
+    join(node, 1, "");
+  }
+  replace(3, 20, 3, "");
+  ring_fold(&ring, &history);
+  assert_in_range(owned_by(20), 307, 308);
+  replace(4, 21, 1, "b");
+  ring_fold(&ring, &history);
+  assert_int_equal(ring.zone_count, 2);
+  for (uint32_t p = 0; p < 1024; p++) {
+    struct preference preference;
+    ring_preference(&ring, p, 2, &preference);
+    assert_true(preference.nodes[0] == 21 || preference.nodes[1] == 21);
+  }
+}
+
+static void a_senseless_replacement_is_passed_over(void **state) {
+  (void)state;
+  found(1, 64, "");
+  join(2, 1, "");
+  replace(3, 4, 1, ""); /* of a stranger */
+  fold_with_the_one_before();
+  assert_int_equal(ring.member_count, 2);
+  assert_int_equal(ring_find(&ring, 4), -1);
+  replace(2, 1, 1, ""); /* by a member */
+  fold_with_the_one_before();
+  assert_int_equal(ring.member_count, 2);
+  assert_true(ring_find(&ring, 2) >= 0);
+  /* The last node stays, but it may be replaced. */
+  add(&history, make_change(CHANGE_REMOVE, 50, 2));
+  add(&history, make_change(CHANGE_REPLACE, 51, 9));
+  ring_fold(&ring, &history);
+  assert_int_equal(ring.member_count, 1);
+  assert_int_equal(owned_by(9), 64);
+  /* Before the founding there is nobody. */
+  history_init(&history);
+  add(&history, make_change(CHANGE_REPLACE, 1, 30));
+  ring_fold(&ring, &history);
+  assert_int_equal(ring.member_count, 0);
+}
+
+static void a_rank_is_the_place_among_the_replicas(void **state) {
+  (void)state;
+  found(1, 64, "");
+  for (uint32_t node = 2; node <= 9; node++) {
+    join(node, 1, "");
+  }
+  ring_fold(&ring, &history);
+  for (uint32_t p = 0; p < 64; p++) {
+    struct preference preference;
+    ring_preference(&ring, p, 3, &preference);
+    for (uint32_t i = 0; i < preference.count; i++) {
+      assert_int_equal(ring_rank(&ring, p, 3, preference.nodes[i]), i < 3 ? i : 3);
+    }
+    assert_int_equal(ring_rank(&ring, p, 3, 77), 3);
+  }
 }
 
 static void there_are_no_more_members_than_the_limit(void **state) {
@@ -673,10 +811,15 @@ int main(void) {
       cmocka_unit_test(nonsense_with_a_good_checksum_is_refused),
       cmocka_unit_test(a_newer_format_is_told_from_damage),
       cmocka_unit_test(a_full_history_refuses_more_and_keeps_what_it_has),
+      cmocka_unit_test(a_prefix_has_the_digest_of_the_history_that_ends_there),
       cmocka_unit_test(without_a_founding_there_is_no_ring),
       cmocka_unit_test(a_founder_owns_everything),
       cmocka_unit_test(two_and_three_take_turns),
       cmocka_unit_test(senseless_records_are_passed_over),
+      cmocka_unit_test(a_replacement_takes_the_seat_and_nothing_else_moves),
+      cmocka_unit_test(a_replacement_of_another_weight_or_zone_is_settled),
+      cmocka_unit_test(a_senseless_replacement_is_passed_over),
+      cmocka_unit_test(a_rank_is_the_place_among_the_replicas),
       cmocka_unit_test(there_are_no_more_members_than_the_limit),
       cmocka_unit_test(weights_are_obeyed_up_to_a_third),
       cmocka_unit_test(a_zone_of_one_node_holds_a_replica_of_everything),

@@ -14,6 +14,7 @@
 #define POOL_BYTES (1u << 20)
 #define SELF 7u
 #define OTHER 9u
+#define LEAVER 6u
 
 static struct effects effects;
 static struct local_queue local;
@@ -21,7 +22,9 @@ static struct shard_stats stats;
 static struct blob_pool pool;
 static struct hlc hlc;
 static struct ring ring;
+static struct ring base; /* of one member, who leaves */
 static bool up[MEMBERS_MAX];
+static bool base_up[MEMBERS_MAX];
 static struct past past;
 
 static struct step begin(void) {
@@ -37,6 +40,11 @@ static struct step begin(void) {
   ring.members[0].node = SELF;
   ring.members[1].node = OTHER;
   up[0] = up[1] = false;
+  memset(&base, 0, sizeof(base));
+  base.partition_count = 1024;
+  base.member_count = 1;
+  base.members[0].node = LEAVER;
+  base_up[0] = false;
   return (struct step){.now_ns = 1,
                        .wall_ms = 1700000000000,
                        .effects = &effects,
@@ -45,7 +53,10 @@ static struct step begin(void) {
                        .hlc = &hlc,
                        .cluster_seed = 5,
                        .self = SELF,
+                       .base = &base,
+                       .base_up = base_up,
                        .ring = &ring,
+                       .reading = &ring,
                        .up = up,
                        .local = &local};
 }
@@ -144,11 +155,9 @@ static void replies_are_zeroed_and_bounded(void **state) {
       assert_int_equal(reply->token, i);
       assert_int_equal(reply->err, ERR_OK);
       assert_null(reply->why);
-      assert_int_equal(reply->sibling_count, 0);
       assert_int_equal(reply->explained_count, 0);
       reply->err = ERR_BUSY;
       reply->why = "busy";
-      reply->sibling_count = 3;
     }
     assert_int_equal(step_replies_left(&step), 0);
     expect_assert_failure((void)step_reply(&step, 1));
@@ -216,6 +225,9 @@ static void this_node_is_always_up_and_strangers_never(void **state) {
   assert_false(step_is_up(&step, OTHER));
   up[1] = true;
   assert_true(step_is_up(&step, OTHER));
+  assert_false(step_is_up(&step, LEAVER));
+  base_up[0] = true;
+  assert_true(step_is_up(&step, LEAVER)); /* of the base alone */
   assert_false(step_is_up(&step, 8));
 }
 

@@ -1,0 +1,297 @@
+/* move: what changes of membership must not do.
+ *
+ *  - A former owner drops an object only when all that replicate its key have it durably. A node that is stopped
+ *    because it said that it has nothing left has nothing left.
+ *  - When all changes have come to an end each key is on exactly its N owners, and on no other node.
+ *  - No stale read: a get that PR primaries answered sees each put (or what has superseded it) that had been
+ *    acknowledged before the get began and that C replicas had durably in both live layouts, if PR + C > N. Copies on
+ *    nodes that a failure took are not counted, nor those on nodes that are removed where others may see them down: for
+ *    these count as dead then.
+ *  - Once a node lives by layouts that have left another out, it takes nothing of what that one stamps before it has
+ *    learned that it is out.
+ *  - Where nothing but membership changes, no request of a client to a node that is a member is refused for want of
+ *    answers, and none runs out of time, be it that the node leaves meanwhile. Who has left sends clients away.
+ * (That moves lose nothing acknowledged is `acked`'s claim, that W is reached in each live layout `quorum`'s, that
+ * changes end is `live`'s.) */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "admin.h"
+#include "base/assert.h"
+#include "layouts.h"
+#include "run.h"
+
+#define STRICT_MAX 256u /* puts of a key that gets are held against; of more the oldest is forgotten */
+
+struct moves {
+  struct siblings strict[PLAN_KEYS_MAX];
+};
+
+struct moves *moves_new(void) {
+  struct moves *moves = calloc(1, sizeof *moves);
+  ASSERT(moves != NULL);
+  return moves;
+}
+
+void moves_free(struct moves *moves) {
+  for (uint32_t i = 0; i < PLAN_KEYS_MAX; i++) {
+    siblings_free(&moves->strict[i]);
+  }
+  free(moves);
+}
+
+static uint32_t count(uint64_t bits) {
+  uint32_t ones = 0;
+  for (; bits != 0; bits &= bits - 1) {
+    ones += 1;
+  }
+  return ones;
+}
+
+static uint32_t least(uint32_t a, uint32_t b) {
+  return a < b ? a : b;
+}
+
+/* -- dropping ------------------------------------------------------------------------------ */
+
+/* The first replica in that layout that has not got all of it; UINT32_MAX: all have. */
+static uint32_t find_without(struct run *run, const struct layout *layout, uint32_t key, const struct siblings *object,
+                             uint32_t *missing) {
+  for (uint32_t i = 0; i < run->world->node_count; i++) {
+    bool counts = (layout->replicas[key] >> i & 1) != 0 && !run->oracle.disk_destroyed[i] && !run->oracle.gone[i];
+    if (counts && !hints_node_has(run, i, key, object, missing)) {
+      return i;
+    }
+  }
+  return UINT32_MAX;
+}
+
+/* The node may be behind: those that it asked may have handed on what they had since then. */
+uint32_t move_find_without(struct run *run, uint32_t node, uint32_t key, const struct siblings *object,
+                           uint32_t *missing) {
+  const struct standing *standing = layouts_since(run->layouts, node, run->world->now_ns, 0);
+  ASSERT(standing != NULL);
+  uint32_t first = find_without(run, layouts_get(run->layouts, standing->target), key, object, missing);
+  /* It may have taken a new target since it asked. */
+  const struct layout *base = layouts_get(run->layouts, standing->base);
+  uint32_t ignored = 0;
+  if (first != UINT32_MAX && (base->replicas[key] >> node & 1) == 0 &&
+      find_without(run, base, key, object, &ignored) == UINT32_MAX) {
+    return UINT32_MAX;
+  }
+  for (uint32_t i = standing->target + 1; i < layouts_count(run->layouts) && first != UINT32_MAX; i++) {
+    uint32_t other = 0;
+    if (find_without(run, layouts_get(run->layouts, i), key, object, &other) == UINT32_MAX) {
+      return UINT32_MAX;
+    }
+  }
+  return first;
+}
+
+void move_dropped(struct run *run, uint32_t node, uint32_t key, const struct siblings *known) {
+  struct siblings object = {.count = 0};
+  struct bytes value = BYTES_NONE;
+  enum err err = ERR_OK;
+  uint32_t missing = 0;
+  siblings_copy(&object, known);
+  if (object.count == 0 &&
+      disk_get(&run->world->nodes[node].disk, SPACE_OBJECTS, run->oracle.keys[key].store_key, &value, &err)) {
+    oracle_parse(&run->oracle, key, value, &object);
+  }
+  run->checks.looked[CHECK_move] += 1;
+  uint32_t without = move_find_without(run, node, key, &object, &missing);
+  if (without != UINT32_MAX) {
+    check_fail(run, CHECK_move, key,
+               "node %" PRIu32 " drops %s of %s, and node %" PRIu32 " has not got %" PRIu32 " durably", node + 1,
+               siblings_text(&object), run->oracle.keys[key].text, without + 1, missing);
+  }
+  siblings_free(&object);
+}
+
+void move_stopped(struct run *run, uint32_t node) {
+  const struct disk *disk = &run->world->nodes[node].disk;
+  run->checks.looked[CHECK_move] += 1;
+  if (disk->visible[SPACE_OBJECTS].count != 0 || disk->visible[SPACE_HINTS].count != 0) {
+    check_fail(run, CHECK_move, CHECK_NO_KEY,
+               "node %" PRIu32 " says that it has nothing left, and has %zu objects and %zu hints", node + 1,
+               disk->visible[SPACE_OBJECTS].count, disk->visible[SPACE_HINTS].count);
+  }
+}
+
+void move_judge(struct run *run, uint32_t key_index) {
+  const struct oracle_key *key = &run->oracle.keys[key_index];
+  for (uint32_t i = 0; i < run->world->node_count; i++) {
+    struct bytes value = BYTES_NONE;
+    enum err err = ERR_OK;
+    bool owner = false;
+    for (uint32_t j = 0; j < key->preference.replica_count; j++) {
+      owner = owner || key->preference.nodes[j] == i + 1;
+    }
+    if (owner || !run->world->nodes[i].alive) {
+      continue;
+    }
+    run->checks.looked[CHECK_move] += 1;
+    if (disk_get(&run->world->nodes[i].disk, SPACE_OBJECTS, key->store_key, &value, &err)) {
+      check_fail(run, CHECK_move, key_index, "node %" PRIu32 " still has %s, which it does not own any more", i + 1,
+                 key->text);
+    }
+  }
+}
+
+/* -- stale reads ----------------------------------------------------------------------------- */
+
+/* A bit for each node whose copies may be lost, or passed over. */
+static uint64_t unreliable(const struct run *run) {
+  uint64_t bits = 0;
+  for (uint32_t i = 0; i < run->world->node_count; i++) {
+    bool removed = admin_is_removed(run->admin, i) && !run->plan.on[FEATURE_calm];
+    bits |= removed || run->oracle.disk_destroyed[i] || run->oracle.gone[i] ? UINT64_C(1) << i : 0;
+  }
+  return bits;
+}
+
+static uint32_t copies(const struct run *run, const struct version *version) {
+  uint64_t without = unreliable(run);
+  return least(count(version->strict[0] & ~without), count(version->strict[1] & ~without));
+}
+
+void move_put_acked(struct run *run, uint32_t number) {
+  struct version *version = &run->oracle.versions[number];
+  struct siblings *strict = &run->moves->strict[version->key];
+  const struct standing *standing = NULL;
+  if (version->coordinator != 0) {
+    standing = layouts_since(run->layouts, version->coordinator - 1, run->world->now_ns, 0);
+  }
+  version->acked_ns = run->world->now_ns;
+  if (standing == NULL || !version->stamped) {
+    return;
+  }
+  version->strict[0] = version->settled & layouts_get(run->layouts, standing->base)->replicas[version->key];
+  version->strict[1] = version->settled & layouts_get(run->layouts, standing->target)->replicas[version->key];
+  uint32_t kept = 0;
+  for (uint32_t i = 0; i < strict->count; i++) {
+    uint32_t other = strict->numbers[i];
+    bool covered =
+        oracle_saw(&run->oracle, number, other) && copies(run, version) >= copies(run, &run->oracle.versions[other]);
+    if (!covered && !(i == 0 && strict->count >= STRICT_MAX)) {
+      strict->numbers[kept] = other;
+      kept += 1;
+    }
+  }
+  strict->count = kept;
+  if (copies(run, version) > 0) {
+    siblings_add(strict, number);
+  }
+}
+
+void move_read(struct run *run, uint32_t node, uint32_t key_index, uint64_t sent_ns, uint32_t primaries,
+               const struct siblings *seen) {
+  const struct oracle_key *key = &run->oracle.keys[key_index];
+  const struct siblings *strict = &run->moves->strict[key_index];
+  if (primaries == 0 || (unreliable(run) >> node & 1) != 0) {
+    return;
+  }
+  for (uint32_t i = 0; i < strict->count; i++) {
+    const struct version *version = &run->oracle.versions[strict->numbers[i]];
+    if (version->acked_ns >= sent_ns || version->destroyed || copies(run, version) + primaries <= key->props.n) {
+      continue;
+    }
+    run->checks.looked[CHECK_move] += 1;
+    if (!oracle_stands(&run->oracle, strict->numbers[i], seen)) {
+      check_fail(run, CHECK_move, key_index,
+                 "node %" PRIu32 " answers a get of %s by %" PRIu32 " primaries with %s; put %" PRIu32
+                 " had been acknowledged with %" PRIu32 " copies",
+                 node + 1, key->text, primaries, siblings_text(seen), strict->numbers[i], copies(run, version));
+    }
+  }
+}
+
+/* -- who has been left out ------------------------------------------------------------------------- */
+
+static bool lives_with(const struct run *run, const struct standing *standing, uint32_t node) {
+  const struct layout *base = layouts_get(run->layouts, standing->base);
+  const struct layout *target = layouts_get(run->layouts, standing->target);
+  return ((base->members | target->members) >> node & 1) != 0;
+}
+
+void move_taken(struct run *run, uint32_t node, uint32_t number) {
+  const struct version *version = &run->oracle.versions[number];
+  uint64_t now_ns = run->world->now_ns;
+  uint32_t by = version->coordinator - 1;
+  const struct standing *here = layouts_since(run->layouts, node, now_ns, 0);
+  const struct standing *there = version->coordinator == 0 ? NULL : layouts_since(run->layouts, by, now_ns, 0);
+  if (here == NULL || there == NULL || node == by || version->stamped_ns <= here->since_ns) {
+    return;
+  }
+  run->checks.looked[CHECK_move] += 1;
+  if (!lives_with(run, here, by) && lives_with(run, there, by)) {
+    check_fail(run, CHECK_move, version->key,
+               "node %" PRIu32 " takes what node %" PRIu32
+               " has stamped, which it lives without, and which does not know it",
+               node + 1, by + 1);
+  }
+}
+
+/* -- availability -------------------------------------------------------------------------------- */
+
+/* Has a node that was one from the start come to a base with this one in it? What newcomers themselves live by says
+ * nothing before they have been told a base. */
+static bool is_well_in(const struct run *run, uint32_t node) {
+  for (uint32_t i = 0; i < run->plan.nodes; i++) {
+    const struct standing *standing = layouts_since(run->layouts, i, run->world->now_ns, 0);
+    if (run->world->nodes[i].alive && standing != NULL &&
+        (layouts_get(run->layouts, standing->base)->members >> node & 1) != 0) {
+      return true;
+    }
+  }
+  return false;
+}
+
+/* Had the key enough replicas by all that any node has lived by since then? Whoever coordinates may be ahead. */
+static bool has_enough(const struct run *run, uint32_t key, uint64_t since_ns, uint32_t wanted) {
+  for (uint32_t i = 0; i < run->world->node_count; i++) {
+    const struct standing *standing = layouts_since(run->layouts, i, since_ns, 0);
+    for (uint32_t j = 0; standing != NULL; j++) {
+      const struct layout *base = layouts_get(run->layouts, standing->base);
+      const struct layout *target = layouts_get(run->layouts, standing->target);
+      if (count(base->replicas[key]) < wanted || count(target->replicas[key]) < wanted) {
+        return false;
+      }
+      standing = layouts_since(run->layouts, i, since_ns, j + 1);
+    }
+  }
+  return true;
+}
+
+/* Was the node a member in all that it lived by since then? Of one that leaves: was it one when the request came? */
+static bool served_all_along(const struct run *run, uint32_t node, uint64_t since_ns) {
+  const struct standing *standing = layouts_since(run->layouts, node, since_ns, 0);
+  bool leaves = admin_is_removed(run->admin, node) && node < run->plan.nodes;
+  if (standing == NULL || (!leaves && (admin_is_removed(run->admin, node) || !is_well_in(run, node)))) {
+    return false;
+  }
+  bool member = false;
+  for (uint32_t i = 0; standing != NULL; i++) {
+    const struct layout *base = layouts_get(run->layouts, standing->base);
+    const struct layout *target = layouts_get(run->layouts, standing->target);
+    member = ((leaves ? base->members : base->members & target->members) >> node & 1) != 0;
+    if (!member && !leaves) {
+      return false;
+    }
+    standing = layouts_since(run->layouts, node, since_ns, i + 1);
+  }
+  return member;
+}
+
+void move_answered(struct run *run, uint32_t node, uint32_t key, uint64_t sent_ns, uint32_t wanted, enum err err) {
+  if (!run->plan.on[FEATURE_calm] || !served_all_along(run, node, sent_ns) || !has_enough(run, key, sent_ns, wanted)) {
+    return;
+  }
+  bool may_send_away = admin_is_removed(run->admin, node);
+  bool lacks = err == ERR_QUORUM || err == ERR_TIMEOUT || (err == ERR_NOTMEMBER && !may_send_away);
+  run->checks.looked[CHECK_move] += 1;
+  if (lacks) {
+    check_fail(run, CHECK_move, key, "node %" PRIu32 " answers a request for %s: %s, and nothing but members changes",
+               node + 1, run->oracle.keys[key].text, err_code(err));
+  }
+}

@@ -1,0 +1,313 @@
+/* What the marks of the others permit (docs/adr/0005): barriers between phases, who takes part in them, and who is left
+ * out. */
+#include <string.h>
+
+#include "base/assert.h"
+#include "member/state.h"
+
+/* -- marks --------------------------------------------------------------------------- */
+
+int mark_compare(const struct mark *a, const struct mark *b) {
+  ASSERT(a->phase <= MARK_DONE && b->phase <= MARK_DONE);
+  if (a->base_count != b->base_count) {
+    return a->base_count < b->base_count ? -1 : 1;
+  }
+  if (a->target_count != b->target_count) {
+    return a->target_count < b->target_count ? -1 : 1;
+  }
+  return (a->phase > b->phase) - (a->phase < b->phase);
+}
+
+bool mark_passes(const struct mark *mark, uint64_t base_digest, uint64_t target_digest, enum mark_phase phase) {
+  ASSERT(base_digest != 0 && target_digest != 0);
+  if (mark->base_digest == target_digest) {
+    return true; /* it has left the whole change behind it */
+  }
+  return mark->base_digest == base_digest && mark->target_digest == target_digest && mark->phase >= phase;
+}
+
+/* Does our history have the base that a mark tells of? */
+static bool has_base_of(const struct member *member, const struct mark *mark) {
+  const struct history *history = &member->records.history;
+  ASSERT(history->count <= HISTORY_MAX);
+  return mark->base_count > 0 && mark->base_digest != 0 && mark->base_count <= history_length(history) &&
+         history_prefix_digest(history, mark->base_count) == mark->base_digest;
+}
+
+/* How long a prefix of the history has to be to have the node removed. */
+static uint32_t removed_at(const struct history *history, uint32_t node) {
+  ASSERT(history->count <= HISTORY_MAX);
+  for (uint32_t i = history->count; i > 0; i--) {
+    const struct change *change = &history->changes[i - 1];
+    if ((change->kind == CHANGE_REMOVE && change->node == node) ||
+        (change->kind == CHANGE_REPLACE && change->old == node)) {
+      return history->snapshot.ring.records + i;
+    }
+  }
+  return history->snapshot.ring.records;
+}
+
+bool barrier_is_abreast(const struct member *member, uint32_t node, const struct mark *mark, bool live) {
+  const struct mark *own = &member->layout.mark;
+  ASSERT(own->phase <= MARK_DONE);
+  if (own->base_digest == 0 || mark->base_digest == 0) {
+    return false;
+  }
+  if (!live) {
+    /* It is out by its layouts as by ours: it plans nothing, and hands over what it has. */
+    return mark->target_count >= removed_at(&member->records.history, node) &&
+           (mark->base_digest == own->base_digest || (mark->base_count > own->base_count && has_base_of(member, mark)));
+  }
+  if (own->phase == MARK_RELEASES && mark->phase == MARK_READS && mark->target_digest == own->target_digest) {
+    return false; /* we may go beyond what it reads by */
+  }
+  return mark_passes(mark, own->base_digest, own->target_digest, (enum mark_phase)own->phase) ||
+         (mark->base_count > own->target_count && has_base_of(member, mark));
+}
+
+/* Has each node that the newest ring brings in told that it knows the history? Before, it would not listen to those who
+ * write to it. */
+bool barrier_newcomers_know(const struct member *member) {
+  const struct ring *ring = member->newest;
+  ASSERT(ring->member_count <= MEMBERS_MAX);
+  for (uint32_t i = 0; i < ring->member_count; i++) {
+    uint32_t node = ring->members[i].node;
+    if (node == member->self || ring_find(member->base, node) >= 0 || ring_find(member->target, node) >= 0) {
+      continue;
+    }
+    const struct peer *peer = detector_find(&member->detector, node);
+    if (peer == NULL || !peer->up || !peer->told || peer->heartbeat.history_digest != member->records.digest) {
+      return false;
+    }
+  }
+  return true;
+}
+
+/* -- participants -------------------------------------------------------------------- */
+
+/* The members of base and target, each once; this node among them. */
+struct walk {
+  const struct member *member;
+  uint32_t next;
+  uint32_t node;
+  const struct peer *peer; /* NULL: this node */
+};
+
+static struct walk walk_begin(const struct member *member) {
+  return (struct walk){.member = member};
+}
+
+static bool walk_next(struct walk *walk) {
+  const struct ring *base = walk->member->base;
+  const struct ring *target = walk->member->target;
+  uint32_t first = walk->member->has_base ? base->member_count : 0;
+  while (walk->next < first + target->member_count) {
+    bool second = walk->next >= first;
+    walk->node = second ? target->members[walk->next - first].node : base->members[walk->next].node;
+    walk->next += 1;
+    if (second && first > 0 && ring_find(base, walk->node) >= 0) {
+      continue;
+    }
+    walk->peer = walk->node == walk->member->self ? NULL : detector_find(&walk->member->detector, walk->node);
+    ASSERT(walk->peer != NULL || walk->node == walk->member->self);
+    return true;
+  }
+  return false;
+}
+
+#define FENCES_MAX 64u
+
+uint64_t barrier_fences(const struct member *member) {
+  uint64_t fences = 0;
+  uint32_t removed = 0;
+  struct walk walk = walk_begin(member);
+  while (walk_next(&walk) && removed < FENCES_MAX) {
+    if (walk.peer == NULL ? ring_find(member->newest, walk.node) < 0 : walk.peer->removed) {
+      bool fenced = walk.peer != NULL && walk.peer->fenced;
+      fences |= fenced ? UINT64_C(1) << removed : 0;
+      removed += 1;
+    }
+  }
+  ASSERT(removed <= FENCES_MAX);
+  return fences;
+}
+
+static bool own_passes(const struct member *member, enum mark_phase phase) {
+  ASSERT(phase > MARK_NONE);
+  return layout_phase(member) >= phase;
+}
+
+/* Does a node that has passed leave out whom we leave out? What has the target as its base has said everything, and so
+ * have those whom it listens to. */
+static bool fences_too(const struct member *member, const struct heartbeat *heartbeat, uint64_t fences) {
+  ASSERT(heartbeat->mark.base_digest != 0);
+  return fences == 0 || heartbeat->mark.base_digest == member->target->digest ||
+         (heartbeat->history_digest == member->records.digest && (heartbeat->fences & fences) == fences);
+}
+
+/* Would the target be taken for whole though one that it gives something has never said that it holds that? */
+static bool would_lack(const struct member *member, const struct peer *peer, enum mark_phase phase) {
+  ASSERT(peer->fenced);
+  return phase == MARK_HOLDS && peer->ring_index != NO_RING_INDEX &&
+         !(peer->told && mark_passes(&peer->heartbeat.mark, member->base->digest, member->target->digest, MARK_HOLDS));
+}
+
+/* Who is fenced is left out, but only if all others have fenced it too: then none of them listens to it before it has
+ * said what they have said. Not so a member of the target that died before it held: such a target is released for the
+ * one without it. */
+bool barrier_all(const struct member *member, enum mark_phase phase) {
+  if (!member->has_base || !own_passes(member, phase)) {
+    return false;
+  }
+  uint64_t base = member->base->digest;
+  uint64_t target = member->target->digest;
+  uint64_t fences = barrier_fences(member);
+  uint32_t left_out = 0;
+  struct walk walk = walk_begin(member);
+  while (walk_next(&walk)) {
+    if (walk.peer == NULL) {
+      continue;
+    }
+    const struct heartbeat *heartbeat = &walk.peer->heartbeat;
+    if (walk.peer->fenced && would_lack(member, walk.peer, phase)) {
+      return false;
+    }
+    if (walk.peer->fenced) {
+      left_out += 1;
+    } else if (!walk.peer->told || !mark_passes(&heartbeat->mark, base, target, phase) ||
+               !fences_too(member, heartbeat, fences)) {
+      return false;
+    }
+  }
+  uint32_t told = 0;
+  for (uint64_t left = fences; left != 0; left &= left - 1) {
+    told += 1;
+  }
+  return told == left_out; /* of more than FENCES_MAX one can not say whom */
+}
+
+bool barrier_is_read(const struct member *member) {
+  ASSERT(layout_phase(member) == MARK_RELEASES);
+  struct walk walk = walk_begin(member);
+  while (walk_next(&walk)) {
+    const struct peer *peer = walk.peer;
+    if (peer != NULL && peer->told && !peer->removed &&
+        mark_passes(&peer->heartbeat.mark, member->base->digest, member->target->digest, MARK_READS)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+static bool is_beyond(const struct member *member, const struct mark *mark) {
+  ASSERT(member->has_base);
+  return mark->base_digest == member->base->digest && mark->target_count > member->layout.target_count;
+}
+
+/* Those that are removed are not waited for: whoever has released does not listen to what they read by the target. But
+ * all others have to know of the removal, or they might follow one that is removed and reads. */
+bool barrier_is_released(const struct member *member) {
+  ASSERT(layout_phase(member) == MARK_RELEASES);
+  struct walk walk = walk_begin(member);
+  while (walk_next(&walk)) {
+    const struct peer *peer = walk.peer;
+    if (peer == NULL || peer->removed) {
+      continue;
+    }
+    const struct mark *mark = &peer->heartbeat.mark;
+    bool released = mark->base_digest == member->base->digest && mark->target_digest == member->target->digest &&
+                    mark->phase == MARK_RELEASES && peer->heartbeat.history_digest == member->records.digest;
+    if (!peer->told || (!released && !is_beyond(member, mark))) {
+      return false;
+    }
+  }
+  return true;
+}
+
+/* One that is removed may be beyond a target by which others go on to read. Its word is enough only where all are
+ * removed. */
+bool barrier_is_passed_over(const struct member *member) {
+  ASSERT(member->has_base);
+  bool one_stays = false;
+  bool by_removed = false;
+  struct walk walk = walk_begin(member);
+  while (walk_next(&walk)) {
+    const struct peer *peer = walk.peer;
+    if (peer == NULL) {
+      continue;
+    }
+    bool beyond = peer->told && is_beyond(member, &peer->heartbeat.mark);
+    if (beyond && !peer->removed) {
+      return true;
+    }
+    one_stays = one_stays || !peer->removed;
+    by_removed = by_removed || beyond;
+  }
+  return by_removed && !one_stays;
+}
+
+uint32_t barrier_newer_base(const struct member *member, uint64_t *digest) {
+  const struct detector *detector = &member->detector;
+  uint32_t count = member->has_base ? member->layout.base_count : 0;
+  uint32_t newest = 0;
+  ASSERT(count <= history_length(&member->records.history));
+  for (uint32_t i = 0; i < PEERS_MAX; i++) {
+    const struct peer *peer = &detector->peers[i];
+    const struct mark *mark = &peer->heartbeat.mark;
+    if (peer->node != 0 && peer->told && mark->base_count > count && has_base_of(member, mark)) {
+      count = newest = mark->base_count;
+      *digest = mark->base_digest;
+    }
+  }
+  return newest;
+}
+
+bool barrier_knows_props(const struct member *member) {
+  ASSERT(member->has_base);
+  struct walk walk = walk_begin(member);
+  while (walk_next(&walk)) {
+    if (walk.peer != NULL && walk.peer->told && walk.peer->heartbeat.mark.base_count > 0 &&
+        walk.peer->base_index != NO_RING_INDEX && walk.peer->heartbeat.props_digest == member->records.buckets_digest) {
+      return true;
+    }
+  }
+  return false;
+}
+
+bool barrier_all_done(const struct member *member) {
+  const struct ring *ring = member->target;
+  if (!member->has_base || member->base != ring || member->newest != ring || layout_phase(member) != MARK_DONE) {
+    return false;
+  }
+  for (uint32_t i = 0; i < ring->member_count; i++) {
+    uint32_t node = ring->members[i].node;
+    const struct peer *peer = node == member->self ? NULL : detector_find(&member->detector, node);
+    if (peer != NULL &&
+        (!peer->told || peer->heartbeat.mark.phase != MARK_DONE || peer->heartbeat.mark.base_digest != ring->digest)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+void barrier_list_waiting(const struct member *member, struct layout_view *out) {
+  ASSERT(out->waiting_count == 0);
+  if (!member->has_base || !out->moving) {
+    return;
+  }
+  static const enum mark_phase phases[] = {MARK_KNOWS, MARK_HOLDS, MARK_READS, MARK_DONE};
+  for (uint32_t i = 0; i < sizeof(phases) / sizeof(phases[0]) && out->waiting_count == 0; i++) {
+    struct walk walk = walk_begin(member);
+    while (walk_next(&walk)) {
+      bool passed =
+          walk.peer == NULL
+              ? own_passes(member, phases[i])
+              : walk.peer->fenced || (walk.peer->told && mark_passes(&walk.peer->heartbeat.mark, member->base->digest,
+                                                                     member->target->digest, phases[i]));
+      if (!passed && out->waiting_count < MEMBERS_MAX) {
+        out->waiting[out->waiting_count] = walk.node;
+        out->waiting_count += 1;
+      }
+    }
+  }
+}

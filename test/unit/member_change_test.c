@@ -1,0 +1,346 @@
+/* Changes that an administrator commits (paper §4.8.1): all or none, on the ring that they were planned on; and the
+ * nodes that wait to be added. */
+#include "support/member_world.h"
+
+static void refused_at(uint32_t at, const struct change *changes, uint32_t count, const char *words) {
+  uint64_t replies = world.nodes[at].replies;
+  uint64_t digest = layout_of(at).history_digest;
+  command_changes(at, changes, count, digest);
+  assert_int_equal(world.nodes[at].replies, replies + 1);
+  assert_int_equal(world.nodes[at].reply_err, ERR_REFUSED);
+  assert_non_null(strstr(world.nodes[at].reply_why, words));
+  run(SECOND);
+  assert_int_equal(layout_of(at).history_digest, digest);
+}
+
+static struct candidate_view candidates[JOINERS_MAX];
+
+static bool is_candidate(uint32_t at, uint32_t node) {
+  uint32_t count = member_candidates(member_of(at), candidates, JOINERS_MAX);
+  for (uint32_t i = 0; i < count; i++) {
+    if (candidates[i].change.node == world.nodes[node].id) {
+      return true;
+    }
+  }
+  return false;
+}
+
+/* -- candidates -------------------------------------------------------------------------------- */
+
+static void where_there_is_data_a_node_waits_and_is_told_what_to_type(void **state) {
+  (void)state;
+  form_sealed(500, 3);
+  uint32_t spare = node_add(2);
+  run(5 * SECOND);
+  assert_false(is_in_ring(0, spare));
+  assert_false(member_is_member(member_of(spare)));
+  assert_non_null(strstr(member_refusal(member_of(spare)), "gramme plan add 10.0.0.1:16603"));
+  assert_non_null(strstr(member_refusal(member_of(spare)), "gramme commit"));
+  assert_int_equal(layout_of(0).history_digest, layout_of(2).history_digest);
+  assert_int_equal(history_length(member_history(member_of(0))), 3);
+}
+
+static void a_node_that_waits_is_known_to_every_member_until_it_is_silent_or_added(void **state) {
+  (void)state;
+  form_sealed(501, 4);
+  uint32_t first = node_add(2);
+  run(SECOND);
+  uint32_t second = node_add(4);
+  run(4 * SECOND);
+  for (uint32_t i = 0; i < 4; i++) {
+    assert_true(is_candidate(i, first));
+    assert_true(is_candidate(i, second));
+    assert_int_equal(member_candidates(member_of(i), candidates, 1), 1);
+    struct candidate_view latest = candidates[0];
+    assert_int_equal(member_candidates(member_of(i), candidates, JOINERS_MAX), 2);
+    assert_int_equal(candidates[0].change.node, latest.change.node);
+    assert_true(candidates[0].heard_ns >= candidates[1].heard_ns);
+    assert_int_equal(candidates[0].change.kind, CHANGE_ADD);
+    assert_int_equal(candidates[0].change.weight, 100);
+    assert_true(candidates[0].change.name[0] == 'n');
+  }
+  node_crash(second);
+  run(CANDIDATE_KEEP_NS + SECOND);
+  assert_false(is_candidate(0, second));
+  assert_true(is_candidate(0, first));
+  change_at(3, wish_of(CHANGE_ADD, first));
+  run(5 * SECOND);
+  assert_one_cluster(5);
+  for (uint32_t i = 0; i < 5; i++) {
+    assert_false(is_candidate(i, first));
+  }
+}
+
+static void so_many_wait_and_the_one_heard_least_lately_makes_room(void **state) {
+  (void)state;
+  form_sealed(502, 2);
+  uint32_t from = world.nodes[1].id;
+  for (uint32_t i = 0; i < JOINERS_MAX + 3; i++) {
+    uint8_t room[512];
+    struct message join = {.type = MESSAGE_JOIN, .object = add_of(70000 + i, (uint16_t)(100 + i), room, sizeof(room))};
+    WITH(0, member_message(node->member, &step, from, &join));
+    assert_int_equal(effects.count, 0); /* what was passed on is not passed on again */
+    world.now_ns += MS;
+  }
+  assert_int_equal(member_candidates(member_of(0), candidates, JOINERS_MAX), JOINERS_MAX);
+  assert_int_equal(candidates[0].change.node, 70000 + JOINERS_MAX + 2);
+  assert_int_equal(candidates[JOINERS_MAX - 1].change.node, 70003);
+}
+
+static void a_stranger_may_not_pass_on_another_joiner(void **state) {
+  (void)state;
+  form_sealed(503, 2);
+  uint8_t room[512];
+  struct message join = {.type = MESSAGE_JOIN, .object = add_of(70000, 9, room, sizeof(room))};
+  WITH(0, member_message(node->member, &step, 4242, &join));
+  assert_int_equal(world.nodes[0].stats.messages_bad, 1);
+  assert_int_equal(member_candidates(member_of(0), candidates, JOINERS_MAX), 0);
+}
+
+static void a_node_that_was_removed_is_not_taken_in_again(void **state) {
+  (void)state;
+  form_sealed(504, 3);
+  node_crash(2);
+  run(2 * SECOND);
+  change_at(0, wish_of(CHANGE_REMOVE, 2));
+  run(5 * SECOND);
+  node_empty(2); /* its id alone has been kept */
+  node_start(2);
+  world.nodes[2].seeds = 1;
+  run(5 * SECOND);
+  assert_false(is_candidate(0, 2));
+  assert_non_null(strstr(member_refusal(member_of(2)), "was removed from this cluster"));
+  assert_non_null(strstr(member_refusal(member_of(2)), "empty data directory"));
+  struct change add = wish_of(CHANGE_ADD, 2);
+  refused_at(0, &add, 1, "was removed from this cluster before");
+}
+
+static void a_new_node_at_a_dead_members_address_waits_to_replace_it(void **state) {
+  (void)state;
+  form_sealed(505, 3);
+  node_crash(2);
+  run(2 * SECOND);
+  node_empty(2);
+  uint32_t old = world.nodes[2].id;
+  world.nodes[2].id += 4096;
+  world.nodes[2].seeds = 1;
+  node_start(2);
+  run(3 * SECOND);
+  assert_true(is_candidate(0, 2));
+  assert_true(is_candidate(1, 2));
+  assert_non_null(strstr(member_refusal(member_of(2)), "gramme plan replace"));
+  struct change change = wish_of(CHANGE_REPLACE, 2);
+  change.old = old;
+  change_at(1, change);
+  run(10 * SECOND);
+  assert_one_cluster(3);
+  assert_int_equal(layout_of(0).mark.phase, MARK_DONE);
+  assert_true(ring_find(member_ring(member_of(0)), old) < 0);
+}
+
+/* -- commands ------------------------------------------------------------------------------------ */
+
+static struct change reweigh(uint32_t index, uint32_t weight) {
+  struct change change = wish_of(CHANGE_REWEIGH, index);
+  change.weight = weight;
+  return change;
+}
+
+static void changes_are_answered_when_they_are_durable_and_told_to_all_at_once(void **state) {
+  (void)state;
+  form_sealed(520, 3);
+  world.nodes[0].commit_least_ns = SECOND;
+  struct change change = reweigh(1, 500);
+  uint64_t replies = world.nodes[0].replies;
+  command_changes(0, &change, 1, layout_of(0).history_digest);
+  run(900 * MS);
+  assert_int_equal(world.nodes[0].replies, replies);
+  assert_int_equal(layout_of(0).history_digest, layout_of(1).history_digest);
+  run(200 * MS);
+  assert_int_equal(world.nodes[0].replies, replies + 1);
+  assert_int_equal(world.nodes[0].reply_err, ERR_OK);
+  assert_int_equal(durable_digest(&world.nodes[0]), layout_of(0).history_digest);
+  assert_int_equal(layout_of(0).history_digest, layout_of(1).history_digest);
+  assert_int_equal(layout_of(0).history_digest, layout_of(2).history_digest);
+  const struct change *last = &member_history(member_of(2))->changes[3];
+  assert_int_equal(last->kind, CHANGE_REWEIGH);
+  assert_int_equal(last->issuer, world.nodes[0].id);
+}
+
+static void several_changes_follow_each_other_behind_all_that_is_known(void **state) {
+  (void)state;
+  form_sealed(521, 3);
+  uint32_t spare = node_add(1);
+  run(2 * SECOND);
+  world.nodes[1].hlc.last = 0; /* its clock is behind */
+  struct change changes[3] = {wish_of(CHANGE_ADD, spare), wish_of(CHANGE_REMOVE, 2), reweigh(spare, 300)};
+  command_changes(1, changes, 3, layout_of(1).history_digest);
+  run(5 * SECOND);
+  assert_int_equal(world.nodes[1].reply_err, ERR_OK);
+  const struct history *history = member_history(member_of(0));
+  assert_int_equal(history->count, 6);
+  assert_true(history->changes[3].time > history->changes[2].time);
+  for (uint32_t i = 3; i < 6; i++) {
+    assert_int_equal(history->changes[i].kind, changes[i - 3].kind);
+    assert_int_equal(history->changes[i].time, history->changes[3].time + i - 3);
+    assert_int_equal(history->changes[i].issuer, world.nodes[1].id);
+  }
+  const struct ring *ring = member_ring(member_of(0));
+  assert_int_equal(ring->member_count, 3);
+  assert_int_equal(ring->members[ring_find(ring, world.nodes[spare].id)].weight, 300);
+}
+
+static void a_plan_for_another_ring_is_refused(void **state) {
+  (void)state;
+  form_sealed(522, 3);
+  uint64_t planned = layout_of(0).history_digest;
+  struct change change = reweigh(1, 500);
+  change_at(1, change);
+  run(2 * SECOND);
+  command_changes(0, &change, 1, planned);
+  assert_int_equal(world.nodes[0].reply_err, ERR_REFUSED);
+  assert_non_null(strstr(world.nodes[0].reply_why, "the ring has changed since this was planned"));
+}
+
+static void all_changes_are_made_or_none(void **state) {
+  (void)state;
+  form_sealed(523, 3);
+  uint32_t spare = node_add(1);
+  run(2 * SECOND);
+  struct change changes[2] = {wish_of(CHANGE_ADD, spare), wish_of(CHANGE_ADD, spare)};
+  refused_at(0, changes, 2, "is a member already");
+  changes[1] = reweigh(spare, WEIGHT_MAX + 1);
+  uint64_t digest = layout_of(0).history_digest;
+  command_changes(0, changes, 2, digest);
+  assert_int_equal(world.nodes[0].reply_err, ERR_BADARG);
+  run(3 * SECOND);
+  assert_int_equal(layout_of(0).history_digest, digest);
+  assert_int_equal(durable_digest(&world.nodes[0]), digest);
+  changes[1].weight = 300;
+  command_changes(0, changes, 2, digest);
+  run(5 * SECOND);
+  assert_int_equal(world.nodes[0].reply_err, ERR_OK);
+  assert_one_cluster(4);
+}
+
+static void changes_that_make_no_sense_are_refused_in_words(void **state) {
+  (void)state;
+  form_sealed(524, 2);
+  uint32_t spare = node_add(1);
+  run(2 * SECOND);
+  struct change changes[3] = {wish_of(CHANGE_REMOVE, spare)};
+  refused_at(0, changes, 1, "to be removed is not a member");
+  changes[0] = wish_of(CHANGE_REWEIGH, spare);
+  refused_at(0, changes, 1, "to be reweighed is not a member");
+  changes[0] = wish_of(CHANGE_ADD, 1);
+  refused_at(0, changes, 1, "is a member already");
+  changes[0] = wish_of(CHANGE_ADD, spare);
+  changes[0].peer_port = world.nodes[1].port;
+  refused_at(0, changes, 1, "has the address");
+  changes[0] = replacement_of(spare, spare);
+  changes[0].node += 1;
+  refused_at(0, changes, 1, "to be replaced is not a member");
+  changes[0] = replacement_of(0, 1);
+  refused_at(0, changes, 1, "is a member already");
+  changes[0] = wish_of(CHANGE_FOUND, spare);
+  refused_at(0, changes, 1, "founded once");
+  changes[0] = wish_of(CHANGE_REMOVE, 0);
+  changes[1] = wish_of(CHANGE_REMOVE, 1);
+  refused_at(0, changes, 2, "last member");
+  refused_at(0, changes, 0, "or none");
+  /* A node may take the address of one that goes in the same commit. */
+  changes[0] = wish_of(CHANGE_REMOVE, 1);
+  changes[1] = wish_of(CHANGE_ADD, spare);
+  changes[1].peer_port = world.nodes[1].port;
+  command_changes(0, changes, 2, layout_of(0).history_digest);
+  run(SECOND);
+  assert_int_equal(world.nodes[0].reply_err, ERR_OK);
+}
+
+static void one_command_is_stored_at_a_time(void **state) {
+  (void)state;
+  form_sealed(525, 2);
+  world.nodes[0].commit_least_ns = SECOND;
+  struct change change = reweigh(1, 500);
+  uint64_t replies = world.nodes[0].replies;
+  command_changes(0, &change, 1, layout_of(0).history_digest);
+  command_changes(0, &change, 1, layout_of(0).history_digest);
+  assert_int_equal(world.nodes[0].replies, replies + 1);
+  assert_int_equal(world.nodes[0].reply_err, ERR_BUSY);
+  run(2 * SECOND);
+  assert_int_equal(world.nodes[0].replies, replies + 2);
+  assert_int_equal(world.nodes[0].reply_err, ERR_OK);
+  assert_int_equal(history_length(member_history(member_of(0))), 3);
+}
+
+static void what_can_not_be_stored_is_taken_back(void **state) {
+  (void)state;
+  form_sealed(526, 2);
+  uint64_t digest = layout_of(0).history_digest;
+  world.nodes[0].commit_err = ERR_NOSPACE;
+  struct change change = reweigh(1, 500);
+  command_changes(0, &change, 1, digest);
+  run(100 * MS);
+  assert_int_equal(world.nodes[0].reply_err, ERR_NOSPACE);
+  run(3 * SECOND);
+  world.nodes[0].commit_err = ERR_OK;
+  run(3 * SECOND);
+  assert_int_equal(layout_of(0).history_digest, digest);
+  assert_int_equal(layout_of(1).history_digest, digest);
+  assert_int_equal(durable_digest(&world.nodes[0]), digest);
+  change_at(0, change);
+  run(3 * SECOND);
+  assert_int_equal(layout_of(1).history_digest, layout_of(0).history_digest);
+}
+
+static void a_node_that_is_leaving_takes_no_changes(void **state) {
+  (void)state;
+  form_sealed(527, 3);
+  world.nodes[1].lacks = true;
+  change_at(2, wish_of(CHANGE_REMOVE, 2));
+  run(2 * SECOND);
+  struct change change = reweigh(1, 500);
+  refused_at(2, &change, 1, "is being removed");
+}
+
+static void members_that_remove_each_other_in_the_same_moment_both_go(void **state) {
+  (void)state;
+  for (uint64_t seed = 0; seed < 20; seed++) {
+    form_sealed(600 + seed, 5);
+    struct change first[3] = {wish_of(CHANGE_REMOVE, 1), wish_of(CHANGE_REWEIGH, 2), wish_of(CHANGE_REWEIGH, 3)};
+    struct change second[2] = {wish_of(CHANGE_REMOVE, 0), wish_of(CHANGE_REWEIGH, 3)};
+    first[1].weight = first[2].weight = 200;
+    second[1].weight = 300;
+    uint64_t digest = layout_of(0).history_digest;
+    command_changes(0, first, 3, digest);
+    command_changes(1, second, 2, digest);
+    run(10 * SECOND);
+    assert_int_equal(history_length(member_history(member_of(2))), 10);
+    for (uint32_t i = 0; i < 5; i++) {
+      assert_int_equal(layout_of(i).history_digest, layout_of(2).history_digest);
+      assert_int_equal(layout_of(i).mark.base_count, 10);
+      assert_int_equal(member_is_member(member_of(i)), i >= 2);
+    }
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(where_there_is_data_a_node_waits_and_is_told_what_to_type),
+      cmocka_unit_test(a_node_that_waits_is_known_to_every_member_until_it_is_silent_or_added),
+      cmocka_unit_test(so_many_wait_and_the_one_heard_least_lately_makes_room),
+      cmocka_unit_test(a_stranger_may_not_pass_on_another_joiner),
+      cmocka_unit_test(a_node_that_was_removed_is_not_taken_in_again),
+      cmocka_unit_test(a_new_node_at_a_dead_members_address_waits_to_replace_it),
+      cmocka_unit_test(changes_are_answered_when_they_are_durable_and_told_to_all_at_once),
+      cmocka_unit_test(several_changes_follow_each_other_behind_all_that_is_known),
+      cmocka_unit_test(a_plan_for_another_ring_is_refused),
+      cmocka_unit_test(all_changes_are_made_or_none),
+      cmocka_unit_test(changes_that_make_no_sense_are_refused_in_words),
+      cmocka_unit_test(one_command_is_stored_at_a_time),
+      cmocka_unit_test(what_can_not_be_stored_is_taken_back),
+      cmocka_unit_test(a_node_that_is_leaving_takes_no_changes),
+      cmocka_unit_test(members_that_remove_each_other_in_the_same_moment_both_go),
+  };
+  return cmocka_run_group_tests(tests, memory_get, memory_put);
+}
