@@ -65,7 +65,7 @@ enum profile { PROFILE_RECOVERABLE, PROFILE_HOSTILE };
   X(remove, 300)  /* and removed */                                               \
   X(replace, 300) /* and replaced by new ones */                                  \
   X(reweigh, 300)                                                                 \
-  X(deadremove, 400) /* nodes die for good, and are removed or replaced */        \
+  X(deadremove, 200) /* nodes die for good, and are removed or replaced */        \
   X(calm, 250)       /* where membership changes: nothing else does */            \
   X(strict, 400)     /* clients that want R and W primaries, R + W > N */
 /* clang-format on */

@@ -185,7 +185,7 @@ static void a_cluster_changes_for_ever_and_one_that_it_has_forgotten_is_told_tha
     memcpy(world.nodes[2].meta, before, sizeof(before));
     memset(&world.nodes[2].told, 0, sizeof(world.nodes[2].told));
     node_start(2);
-    run(i * 10 * MS + prng_below(&world.prng, 10 * MS));
+    run(UINT64_C(10) * i * MS + prng_below(&world.prng, 10 * MS));
     node_crash(2);
     node_start(2);
     run(3 * SECOND);

@@ -27,6 +27,29 @@ static const enum message_type wire_types[] = {
 };
 #define WIRE_TYPES (sizeof(wire_types) / sizeof(wire_types[0]))
 
+static struct heartbeat example_heartbeat(void) {
+  return (struct heartbeat){
+      .hints = 3,
+      .oldest_hint_ms = 1700000000000,
+      .keys = UINT64_MAX,
+      .moving_keys = 11,
+      .moving_bytes = UINT64_C(1) << 40,
+      .strays = 13,
+      .parts_wanted = 341,
+      .parts_held = 17,
+      .sealed = 1,
+      .nospace = 1,
+      .mark.base_count = 5,
+      .mark.target_count = 7,
+      .mark.base_digest = UINT64_C(0x5555666677778888),
+      .mark.target_digest = UINT64_C(0x9999aaaabbbbcccc),
+      .mark.phase = MARK_READS,
+      .history_digest = UINT64_C(0xddddeeeeffff0000),
+      .props_digest = UINT64_C(0x5678567856785678),
+      .fences = UINT64_C(0x1234123412341234),
+  };
+}
+
 /* A message of the type with every field of the type set to something that is not zero. */
 static struct message example(enum message_type type) {
   struct message m;
@@ -40,24 +63,7 @@ static struct message example(enum message_type type) {
   m.hlc = UINT64_C(0x8877665544332211);
   switch (type) {
   case MESSAGE_HEARTBEAT:
-    m.heartbeat.hints = 3;
-    m.heartbeat.oldest_hint_ms = 1700000000000;
-    m.heartbeat.keys = UINT64_MAX;
-    m.heartbeat.moving_keys = 11;
-    m.heartbeat.moving_bytes = UINT64_C(1) << 40;
-    m.heartbeat.strays = 13;
-    m.heartbeat.parts_wanted = 341;
-    m.heartbeat.parts_held = 17;
-    m.heartbeat.sealed = 1;
-    m.heartbeat.nospace = 1;
-    m.heartbeat.mark.base_count = 5;
-    m.heartbeat.mark.target_count = 7;
-    m.heartbeat.mark.base_digest = UINT64_C(0x5555666677778888);
-    m.heartbeat.mark.target_digest = UINT64_C(0x9999aaaabbbbcccc);
-    m.heartbeat.mark.phase = MARK_READS;
-    m.heartbeat.history_digest = UINT64_C(0xddddeeeeffff0000);
-    m.heartbeat.props_digest = UINT64_C(0x5678567856785678);
-    m.heartbeat.fences = UINT64_C(0x1234123412341234);
+    m.heartbeat = example_heartbeat();
     break;
   case MESSAGE_GOSSIP:
     m.gossip = (struct gossip){.history_digest = UINT64_MAX - 1, .props_digest = 7};
