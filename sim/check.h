@@ -77,7 +77,7 @@ uint32_t move_find_without(struct run *run, uint32_t node, uint32_t key, const s
 void move_dropped(struct run *run, uint32_t node, uint32_t key, const struct siblings *known);
 void move_stopped(struct run *run, uint32_t node);
 void move_judge(struct run *run, uint32_t key);
-/* A node takes a version for the first time, while its put is under way. */
+/* A node takes a version that it has not got. */
 void move_taken(struct run *run, uint32_t node, uint32_t number);
 void move_put_acked(struct run *run, uint32_t number);
 void move_read(struct run *run, uint32_t node, uint32_t key, uint64_t sent_ns, uint32_t primaries,

@@ -307,9 +307,6 @@ static void mark_open(struct oracle *oracle, uint32_t node, uint32_t key_index, 
     if (!version->stamped || !past_covers(&past, version->dot)) {
       continue;
     }
-    if ((version->accepted & bit) == 0) {
-      move_taken(oracle->run, node, key->open[i]);
-    }
     version->accepted |= bit;
     version->durable |= durable ? bit : 0;
     if (space == SPACE_OBJECTS) {
@@ -387,6 +384,9 @@ void oracle_committed(struct oracle *oracle, uint32_t node, enum space space, st
   for (uint32_t i = 0; i < after.count; i++) {
     struct version *version = &oracle->versions[after.numbers[i]];
     version->coordinator = version->coordinator == 0 ? node + 1 : version->coordinator;
+    if (!siblings_have(&view->siblings, after.numbers[i])) {
+      move_taken(oracle->run, node, after.numbers[i]);
+    }
     if (!version->past_known) { /* its coordinator stamps it: this is what it has seen */
       version->past_known = true;
       version_sees(oracle, version, &view->siblings);

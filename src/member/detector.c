@@ -84,8 +84,8 @@ static void look_up(const struct member *member, struct peer *peer) {
 static void settle(struct member *member, struct peer *peer) {
   struct detector *detector = &member->detector;
   bool wanted = peer->removed && is_live(peer);
-  peer->abreast =
-      peer->removed && peer->told && barrier_is_abreast(member, peer->node, &peer->heartbeat.mark, is_live(peer));
+  bool out = peer->removed || !peer->known; /* or its addition was lost with the node that issued it */
+  peer->abreast = out && peer->told && barrier_is_abreast(member, peer->node, &peer->heartbeat.mark, is_live(peer));
   peer->awaited = peer->awaited && !peer->up;
   if (!wanted || (peer->up && peer->abreast)) {
     detector->returned = detector->returned || (wanted && peer->fenced);

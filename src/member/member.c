@@ -275,7 +275,7 @@ void member_commit_done(struct member *member, struct step *step, uint64_t token
 static bool listens_to_removed(const struct member *member, const struct peer *peer, enum message_type type) {
   const struct mark *own = &member->layout.mark;
   const struct mark *mark = &peer->heartbeat.mark;
-  ASSERT(peer->removed);
+  ASSERT(peer->removed || !peer->known);
   if (PLANTED(fence_open)) {
     return true;
   }
@@ -301,7 +301,7 @@ bool member_allows(const struct member *member, const struct step *step, uint32_
   if (peer == NULL) {
     return false;
   }
-  if (peer->removed) {
+  if (peer->removed || !peer->known) {
     return listens_to_removed(member, peer, type);
   }
   /* Not to one that only the newest ring has: what it writes by that ring would be missed by those who read by ours. */

@@ -50,8 +50,12 @@ static struct heartbeat example_heartbeat(void) {
   };
 }
 
-/* A message of the type with every field of the type set to something that is not zero. */
-static struct message example(enum message_type type) {
+static const struct put_options some_options = {
+    .expires_at_ms = 1234567890123, .n = 3, .w = 2, .pw = 1, .dw = 255, .put_flags = 3};
+static const struct outcome some_outcome = {
+    .kind = QUORUM_DW, .wanted = 3, .answered = 1, .missing_count = 2, .missing = {0xdeadbeef, 0xfeedface}};
+
+static struct message example_head(enum message_type type) {
   struct message m;
   memset(&m, 0, sizeof(m));
   m.type = type;
@@ -61,6 +65,12 @@ static struct message example(enum message_type type) {
   m.request = UINT64_C(0x1122334455667788);
   m.sent_ms = 0xCCBBAA99u;
   m.hlc = UINT64_C(0x8877665544332211);
+  return m;
+}
+
+/* A message of the type with every field of the type set to something that is not zero. */
+static struct message example(enum message_type type) {
+  struct message m = example_head(type);
   switch (type) {
   case MESSAGE_HEARTBEAT:
     m.heartbeat = example_heartbeat();
@@ -97,28 +107,23 @@ static struct message example(enum message_type type) {
     m.object = TEXT(some_object);
     break;
   case MESSAGE_FORWARD:
-    m.options =
-        (struct put_options){.expires_at_ms = 1234567890123, .n = 3, .w = 2, .pw = 1, .dw = 255, .put_flags = 3};
+    m.options = some_options;
     m.key = TEXT(store_key);
     m.object = TEXT(some_object);
     m.context = TEXT(some_context);
-    break;
-  case MESSAGE_PULL:
-    m.digest = 1 << 20;
-    m.key = TEXT(store_key);
     break;
   case MESSAGE_PULLED:
     m.err = ERR_BUSY;
     m.object = TEXT(some_object);
     break;
+  case MESSAGE_PULL:
   case MESSAGE_OFFER:
     m.digest = 0xabcdef;
     m.key = TEXT(store_key);
     break;
   case MESSAGE_FORWARD_REPLY:
     m.err = ERR_QUORUM;
-    m.outcome = (struct outcome){
-        .kind = QUORUM_DW, .wanted = 3, .answered = 1, .missing_count = 2, .missing = {0xdeadbeef, 0xfeedface}};
+    m.outcome = some_outcome;
     m.object = TEXT(some_object);
     break;
   case MESSAGE_STAMP:
