@@ -456,7 +456,7 @@ static void kill_one(struct admin *admin) {
   if (node == UINT32_MAX || left == 0) {
     return;
   }
-  admin->returns[node] = prng_chance(&admin->prng, 600);
+  admin->returns[node] = prng_chance(&admin->prng, 400);
   story_tell(admin->run->story, STORY_ALL, "node %" PRIu32 " dies%s", node + 1,
              admin->returns[node] ? ", it is thought" : "");
   if (world->nodes[node].alive) {

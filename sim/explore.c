@@ -239,7 +239,6 @@ static void account(const struct exploration *exploration, struct summary *summa
   summary->changes += result->changes;
   summary->changed_runs += result->changes > 0 ? 1 : 0;
   summary->truncated_runs += result->truncated > 0 ? 1 : 0;
-  summary->full_runs += result->siblings_max >= SIBLINGS_MAX ? 1 : 0;
   uint32_t failing = 0;
   for (uint32_t i = 0; i < CHECK_COUNT; i++) {
     failing += result->checks.failed[i] > 0 ? 1 : 0;
@@ -321,10 +320,9 @@ void summary_print(const struct summary *summary) {
     }
   }
   printf("puts=%" PRIu64 " acked=%" PRIu64 " refused=%" PRIu64 " unknown=%" PRIu64 " gets=%" PRIu64 " forwards=%" PRIu64
-         " hints=%" PRIu64 " repairs=%" PRIu64 " truncated_runs=%" PRIu64 " full_runs=%" PRIu64 " changes=%" PRIu64
-         " in %" PRIu64 " runs\n",
+         " hints=%" PRIu64 " repairs=%" PRIu64 " truncated_runs=%" PRIu64 " changes=%" PRIu64 " in %" PRIu64 " runs\n",
          summary->puts, summary->acked, summary->refused, summary->unknown, summary->gets, summary->forwards,
-         summary->hints_delivered, summary->read_repairs, summary->truncated_runs, summary->full_runs, summary->changes,
+         summary->hints_delivered, summary->read_repairs, summary->truncated_runs, summary->changes,
          summary->changed_runs);
   printf("runs=%" PRIu64 " failures=%" PRIu64 " simulated_s=%" PRIu64 " events=%" PRIu64 " wall_s=%.1f", summary->runs,
          summary->failures, summary->simulated_ns / 1000000000u, summary->events, summary->wall_seconds);

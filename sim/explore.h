@@ -31,7 +31,7 @@ struct summary {
   uint64_t alone[CHECK_COUNT];                       /* runs in which it failed, and no other */
   uint64_t first_seed[CHECK_COUNT];                  /* that it failed; if `failed` */
   uint64_t puts, acked, refused, unknown, gets;
-  uint64_t truncated_runs, full_runs, hints_delivered, read_repairs, forwards, changes, changed_runs;
+  uint64_t truncated_runs, hints_delivered, read_repairs, forwards, changes, changed_runs;
 };
 
 void plan_for(struct plan *plan, uint64_t seed, enum profile profile, const struct change_of_plan *change);

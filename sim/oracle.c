@@ -234,7 +234,6 @@ static void version_stamped(struct oracle *oracle, uint32_t number, struct dot d
     return;
   }
   version->stamped = true;
-  version->stamped_ns = oracle->run->world->now_ns;
   version->dot = dot;
   ASSERT(dot.time != 0);
   for (uint32_t i = 0; i < key->version_count; i++) {
@@ -384,9 +383,6 @@ void oracle_committed(struct oracle *oracle, uint32_t node, enum space space, st
   for (uint32_t i = 0; i < after.count; i++) {
     struct version *version = &oracle->versions[after.numbers[i]];
     version->coordinator = version->coordinator == 0 ? node + 1 : version->coordinator;
-    if (!siblings_have(&view->siblings, after.numbers[i])) {
-      move_taken(oracle->run, node, after.numbers[i]);
-    }
     if (!version->past_known) { /* its coordinator stamps it: this is what it has seen */
       version->past_known = true;
       version_sees(oracle, version, &view->siblings);

@@ -43,7 +43,6 @@ struct version {
   struct bitset past;
   bool past_known; /* of a blind put once it has been stamped */
   bool stamped;
-  uint64_t stamped_ns; /* when it was */
   struct dot dot;
   uint64_t accepted, durable, primary; /* nodes that had it, while its put was under way; a bit each */
   uint64_t settled;                    /* those that had it durably as a replica */

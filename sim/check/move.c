@@ -7,8 +7,6 @@
  *    acknowledged before the get began and that C replicas had durably in both live layouts, if PR + C > N. Copies on
  *    nodes that a failure took are not counted, nor those on nodes that are removed where others may see them down: for
  *    these count as dead then.
- *  - Once a node lives by layouts that have left another out, it takes nothing of what that one stamps before it has
- *    learned that it is out.
  *  - Where nothing but membership changes, no request of a client to a node that is a member is refused for want of
  *    answers, and none runs out of time, be it that the node leaves meanwhile. Who has left sends clients away.
  * (That moves lose nothing acknowledged is `acked`'s claim, that W is reached in each live layout `quorum`'s, that
@@ -203,33 +201,6 @@ void move_read(struct run *run, uint32_t node, uint32_t key_index, uint64_t sent
                  " had been acknowledged with %" PRIu32 " copies",
                  node + 1, key->text, primaries, siblings_text(seen), strict->numbers[i], copies(run, version));
     }
-  }
-}
-
-/* -- who has been left out ------------------------------------------------------------------------- */
-
-static bool lives_with(const struct run *run, const struct standing *standing, uint32_t node) {
-  const struct layout *base = layouts_get(run->layouts, standing->base);
-  const struct layout *target = layouts_get(run->layouts, standing->target);
-  return ((base->members | target->members) >> node & 1) != 0;
-}
-
-void move_taken(struct run *run, uint32_t node, uint32_t number) {
-  const struct version *version = &run->oracle.versions[number];
-  uint64_t now_ns = run->world->now_ns;
-  uint32_t by = version->coordinator - 1;
-  const struct standing *here = layouts_since(run->layouts, node, now_ns, 0);
-  const struct standing *there = version->coordinator == 0 ? NULL : layouts_since(run->layouts, by, now_ns, 0);
-  bool rolled_back = run->oracle.any_destroyed; /* an old copy of a directory knows of older layouts */
-  if (here == NULL || there == NULL || node == by || version->stamped_ns <= here->since_ns || rolled_back) {
-    return;
-  }
-  run->checks.looked[CHECK_move] += 1;
-  if (!lives_with(run, here, by) && lives_with(run, there, by)) {
-    check_fail(run, CHECK_move, version->key,
-               "node %" PRIu32 " takes what node %" PRIu32
-               " has stamped, which it lives without, and which does not know it",
-               node + 1, by + 1);
   }
 }
 

@@ -274,6 +274,18 @@ bool barrier_knows_props(const struct member *member) {
   return false;
 }
 
+bool barrier_is_informed(const struct member *member) {
+  ASSERT(member->has_base);
+  struct walk walk = walk_begin(member);
+  while (walk_next(&walk)) {
+    if (walk.peer != NULL && walk.peer->told && walk.peer->heartbeat.history_digest == member->records.digest &&
+        walk.peer->heartbeat.mark.base_digest == member->base->digest) {
+      return true;
+    }
+  }
+  return false;
+}
+
 bool barrier_all_done(const struct member *member) {
   const struct ring *ring = member->target;
   if (!member->has_base || member->base != ring || member->newest != ring || layout_phase(member) != MARK_DONE) {

@@ -84,13 +84,12 @@ static void look_up(const struct member *member, struct peer *peer) {
 static void settle(struct member *member, struct peer *peer) {
   struct detector *detector = &member->detector;
   bool wanted = peer->removed && is_live(peer);
-  bool out = peer->removed || !peer->known; /* or its addition was lost with the node that issued it */
-  peer->abreast = out && peer->told && barrier_is_abreast(member, peer->node, &peer->heartbeat.mark, is_live(peer));
-  peer->awaited = peer->awaited && !peer->up;
+  peer->abreast =
+      peer->removed && peer->told && barrier_is_abreast(member, peer->node, &peer->heartbeat.mark, is_live(peer));
   if (!wanted || (peer->up && peer->abreast)) {
     detector->returned = detector->returned || (wanted && peer->fenced);
     peer->fenced = false;
-  } else if (!peer->up && !peer->awaited) {
+  } else if (!peer->up) {
     peer->fenced = true;
   }
   ASSERT(!peer->up || peer->connected);
@@ -220,7 +219,6 @@ static void give_members_places(struct member *member, const struct ring *ring) 
     if (node != member->self && find_mutable(detector, node) == NULL) {
       struct peer *peer = take_place(detector, node, true);
       ASSERT(peer != NULL);
-      peer->awaited = layout_phase(member) == MARK_NONE;
       look_up(member, peer);
       settle(member, peer);
     }
@@ -277,16 +275,11 @@ static void find_silent(struct member *member, uint64_t now_ns, uint64_t timeout
   struct detector *detector = &member->detector;
   for (uint32_t i = 0; i < PEERS_MAX; i++) {
     struct peer *peer = &detector->peers[i];
-    if (peer->node == 0 || !(peer->up || peer->awaited)) {
+    if (peer->node == 0 || !peer->up) {
       continue;
     }
-    if (peer->awaited && peer->awaited_ns == 0) {
-      peer->awaited_ns = now_ns;
-    }
-    uint64_t since_ns = peer->awaited ? peer->awaited_ns : peer->last_heard_ns;
-    ASSERT(now_ns >= since_ns);
-    if (now_ns - since_ns > timeout_ns) {
-      peer->awaited = false;
+    ASSERT(now_ns >= peer->last_heard_ns);
+    if (now_ns - peer->last_heard_ns > timeout_ns) {
       set_up(member, peer, false);
     }
   }

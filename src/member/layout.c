@@ -18,20 +18,21 @@
 #include "member/state.h"
 
 #define LAYOUT_FORMAT 1u
-#define LAYOUT_BODY_BYTES (1u + 1u + 4u + 8u + 4u + 8u)
+#define LAYOUT_BODY_BYTES (1u + 1u + 1u + 4u + 8u + 4u + 8u)
 #define LAYOUT_BYTES (LAYOUT_BODY_BYTES + 8u)
 
 /* -- on disk ------------------------------------------------------------------------- */
 
-/*     u8 format (1)  u8 phase   u32 base count  u64 base digest   u32 target count  u64 target digest
+/*     u8 format (1)  u8 unheld  u8 phase   u32 base count  u64 base digest   u32 target count  u64 target digest
  *     u64 XXH3-64 of all before */
-static struct blob *encode(struct blob_pool *pool, const struct mark *mark) {
+static struct blob *encode(struct blob_pool *pool, const struct mark *mark, bool unheld) {
   struct blob *blob = blob_new(pool, LAYOUT_BYTES);
   if (blob == NULL) {
     return NULL;
   }
   struct writer w = writer_make(blob->data, blob->size);
   write_u8(&w, LAYOUT_FORMAT);
+  write_u8(&w, unheld ? 1 : 0);
   write_u8(&w, mark->phase);
   write_u32(&w, mark->base_count);
   write_u64(&w, mark->base_digest);
@@ -53,27 +54,31 @@ static bool mark_is_sound(const struct mark *mark) {
   return mark->phase != MARK_DONE || mark->base_digest == mark->target_digest;
 }
 
-static bool decode(struct bytes encoded, struct mark *mark) {
+static bool decode(struct bytes encoded, struct mark *mark, bool *unheld) {
   memset(mark, 0, sizeof(*mark));
+  *unheld = false;
   if (encoded.size < LAYOUT_BYTES) {
     return false;
   }
   struct reader r = reader_make(encoded);
   uint8_t format = read_u8(&r);
+  uint8_t flag = read_u8(&r);
   mark->phase = read_u8(&r);
   mark->base_count = read_u32(&r);
   mark->base_digest = read_u64(&r);
   mark->target_count = read_u32(&r);
   mark->target_digest = read_u64(&r);
   uint64_t checksum = read_u64(&r);
+  *unheld = flag != 0;
   ASSERT(!r.failed);
-  return format == LAYOUT_FORMAT && checksum == bytes_hash((struct bytes){encoded.data, LAYOUT_BODY_BYTES}, 0) &&
-         mark_is_sound(mark);
+  return format == LAYOUT_FORMAT && flag <= 1 &&
+         checksum == bytes_hash((struct bytes){encoded.data, LAYOUT_BODY_BYTES}, 0) && mark_is_sound(mark);
 }
 
 bool member_layout_is_sound(struct bytes encoded) {
   struct mark mark;
-  return encoded.size == 0 || decode(encoded, &mark);
+  bool unheld = false;
+  return encoded.size == 0 || decode(encoded, &mark, &unheld);
 }
 
 /* -- rings --------------------------------------------------------------------------- */
@@ -159,8 +164,9 @@ void layout_init(struct member *member, const struct shard_config *config) {
   ring_fold(member->target, history);
   layout->target_count = length;
   if (layout->stored) {
-    bool sound = decode(config->layout, &layout->mark);
+    bool sound = decode(config->layout, &layout->mark, &layout->unheld);
     ASSERT(sound);
+    layout->hollow = layout->unheld;
   } else if (length > 0) {
     /* A directory from before there were layouts: nothing was ever moved. */
     layout->mark = (struct mark){length, length, member->records.digest, member->records.digest, MARK_DONE};
@@ -325,16 +331,20 @@ bool layout_is_newcomer(const struct member *member) {
 }
 
 /* What this node can say next, now. False: nothing new. */
-static bool find_next(struct member *member, struct mark *next) {
+static bool find_next(struct member *member, struct mark *next, bool *unheld) {
   const struct layout *layout = &member->layout;
   uint64_t digest = 0;
   uint32_t count = find_base(member, &digest);
+  *unheld = false;
   if (count > 0) {
     *next = (struct mark){count, count, digest, digest, MARK_DONE};
+    bool held = layout->mark.target_digest == digest && holds_target((enum mark_phase)layout->mark.phase);
+    *unheld = !held && layout->mark.base_count > 0 && ring_find(ring_of(member, count), member->self) >= 0;
     return true;
   }
   bool current = member->newest == member->target;
   bool seen = layout->progress_epoch == layout->epoch;
+  *unheld = layout->unheld;
   switch (layout_phase(member)) {
   case MARK_NONE:
     *next = member->has_base ? mark_of(member, member->base == member->target ? MARK_DONE : MARK_KNOWS) : layout->mark;
@@ -357,6 +367,7 @@ static bool find_next(struct member *member, struct mark *next) {
   case MARK_READS:
     *next = (struct mark){layout->target_count, layout->target_count, member->target->digest, member->target->digest,
                           MARK_DONE};
+    *unheld = false;
     return barrier_all(member, MARK_READS);
   case MARK_DONE:
     return false;
@@ -367,11 +378,11 @@ static bool find_next(struct member *member, struct mark *next) {
 
 /* -- storing ------------------------------------------------------------------------- */
 
-static void store(struct member *member, struct step *step, const struct mark *next) {
+static void store(struct member *member, struct step *step, const struct mark *next, bool unheld) {
   struct layout *layout = &member->layout;
   ASSERT(!layout->storing);
   ASSERT(mark_is_sound(next));
-  struct blob *blob = encode(step->pool, next);
+  struct blob *blob = encode(step->pool, next, unheld);
   enum err err = ERR_NOMEM;
   if (blob != NULL) {
     err = member_store(step, MEMBER_TOKEN_LAYOUT, BYTES_LITERAL(META_LAYOUT), blob);
@@ -382,6 +393,7 @@ static void store(struct member *member, struct step *step, const struct mark *n
     return;
   }
   layout->next = *next;
+  layout->next_unheld = unheld;
   layout->storing = true;
   layout->retry_due_ns = HEAP_NEVER;
 }
@@ -390,7 +402,7 @@ void layout_store_first(struct member *member, struct step *step) {
   struct layout *layout = &member->layout;
   ASSERT(!layout->stored);
   if (!layout->storing && layout->retry_due_ns == HEAP_NEVER) {
-    store(member, step, &layout->mark);
+    store(member, step, &layout->mark, false);
   }
 }
 
@@ -425,6 +437,7 @@ void layout_committed(struct member *member, struct step *step, enum err err) {
   }
   bool news = !same_mark(&layout->mark, &layout->next);
   layout->stored = true;
+  layout->unheld = layout->hollow = layout->next_unheld; /* until it is known better */
   if (news) {
     layout->mark = layout->next;
     if (layout->mark.phase == MARK_DONE) {
@@ -454,17 +467,20 @@ void layout_run(struct member *member, struct step *step) {
   changed = note_leaving(member, step->now_ns) || changed;
   if (layout->stored && !layout->storing && layout->retry_due_ns == HEAP_NEVER) {
     struct mark next;
-    if (find_next(member, &next)) {
-      store(member, step, &next);
+    bool unheld = false;
+    if (find_next(member, &next, &unheld)) {
+      store(member, step, &next, unheld);
     }
   }
   bool agreed = member->has_base && (member->base == member->target || barrier_all(member, MARK_KNOWS));
   bool gained = ring_find(member->target, member->self) >= 0;
   bool joined = gained && (layout->joined || agreed);
   layout->all_done = barrier_all_done(member);
-  changed = changed || agreed != layout->agreed || joined != layout->joined;
+  bool hollow = layout->unheld && (ring_find(member->newest, member->self) < 0 || !barrier_is_informed(member));
+  changed = changed || agreed != layout->agreed || joined != layout->joined || hollow != layout->hollow;
   layout->agreed = agreed;
   layout->joined = joined;
+  layout->hollow = hollow;
   records_fold(member, step);
   if (changed) {
     member_refresh(member, step);

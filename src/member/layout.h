@@ -18,10 +18,12 @@ struct layout {
   struct mark mark; /* durable, and told */
   struct mark next; /* being stored, if `storing` */
   bool storing;
-  bool stored;           /* META_LAYOUT is there: none is an older directory, or a new one */
-  bool joined;           /* gained by the target: all knew of it at some time */
-  bool leaves;           /* the target has it not, and all hold: it serves nobody any more */
-  bool agreed, all_done; /* as in struct step */
+  bool stored;              /* META_LAYOUT is there: none is an older directory, or a new one */
+  bool unheld, next_unheld; /* durable: it has said of its base that it is whole, but never that it held it itself */
+  bool hollow;              /* that is because it was removed, or it may be: it serves nobody */
+  bool joined;              /* gained by the target: all knew of it at some time */
+  bool leaves;              /* the target has it not, and all hold: it serves nobody any more */
+  bool agreed, all_done;    /* as in struct step */
   uint32_t base_count, target_count;
   uint64_t base_hint; /* the digest of a base that HISTORY told of and that is not looked at yet; 0 none */
   uint64_t retry_due_ns;
@@ -68,6 +70,8 @@ bool barrier_is_passed_over(const struct member *member);
 uint32_t barrier_newer_base(const struct member *member, uint64_t *digest);
 /* Has one that is no newcomer told that it has the same bucket properties? */
 bool barrier_knows_props(const struct member *member);
+/* Has one of the same base told that it knows the same history as we? */
+bool barrier_is_informed(const struct member *member);
 bool barrier_all_done(const struct member *member);
 /* Is what the mark of a removed node says enough for us to take its messages? See detector.h. */
 bool barrier_is_abreast(const struct member *member, uint32_t node, const struct mark *mark, bool live);

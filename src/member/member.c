@@ -17,7 +17,7 @@ static bool may_serve(const struct member *member) {
   const struct layout *layout = &member->layout;
   bool held = ring_find(member->base, member->self) >= 0;
   bool gained = ring_find(member->target, member->self) >= 0 && layout->joined;
-  return member->has_base && !layout->leaves && (held || gained);
+  return member->has_base && !layout->hollow && !layout->leaves && (held || gained);
 }
 
 struct member *member_init(void *memory, const struct shard_config *config) {
@@ -66,6 +66,7 @@ void member_view(struct member *member, struct step *step) {
   step->all_done = layout->all_done;
   step->epoch = layout->epoch;
   step->buckets = &member->records.buckets;
+  step->buckets_digest = member->records.buckets_digest;
 }
 
 /* -- the seal ------------------------------------------------------------------------ */
@@ -187,6 +188,8 @@ void member_message(struct member *member, struct step *step, uint32_t from, con
   case MESSAGE_STAMPED:
   case MESSAGE_HINT_DROP:
   case MESSAGE_HINT_KEPT:
+  case MESSAGE_COMPARE:
+  case MESSAGE_COMPARED:
   case MESSAGE_HINT_DROPPED:
   case MESSAGE_PULL:
   case MESSAGE_PULLED:
@@ -275,7 +278,7 @@ void member_commit_done(struct member *member, struct step *step, uint64_t token
 static bool listens_to_removed(const struct member *member, const struct peer *peer, enum message_type type) {
   const struct mark *own = &member->layout.mark;
   const struct mark *mark = &peer->heartbeat.mark;
-  ASSERT(peer->removed || !peer->known);
+  ASSERT(peer->removed);
   if (PLANTED(fence_open)) {
     return true;
   }
@@ -288,7 +291,8 @@ static bool listens_to_removed(const struct member *member, const struct peer *p
   return !peer->fenced && !(reads && type == MESSAGE_READ);
 }
 
-bool member_allows(const struct member *member, const struct step *step, uint32_t from, enum message_type type) {
+bool member_allows(const struct member *member, const struct step *step, uint32_t from, const struct message *message) {
+  enum message_type type = message->type;
   ASSERT(step->self == member->self);
   ASSERT(from != member->self);
   if (type < MESSAGE_WRITE) {
@@ -297,11 +301,14 @@ bool member_allows(const struct member *member, const struct step *step, uint32_
   if (type == MESSAGE_WRITE_ACK || type == MESSAGE_READ_REPLY || type == MESSAGE_FORWARD_REPLY) {
     return true; /* we have asked for it when the node was in our layouts, and may be waiting */
   }
+  if (member->layout.hollow && type == MESSAGE_READ && (message->flags & MESSAGE_COPY) == 0) {
+    return false; /* it does not hold what its base gives it */
+  }
   const struct peer *peer = detector_find(&member->detector, from);
   if (peer == NULL) {
     return false;
   }
-  if (peer->removed || !peer->known) {
+  if (peer->removed) {
     return listens_to_removed(member, peer, type);
   }
   /* Not to one that only the newest ring has: what it writes by that ring would be missed by those who read by ours. */
@@ -418,4 +425,19 @@ uint32_t member_list(const struct member *member, struct member_view *out, uint3
   }
   ASSERT(count >= target->member_count);
   return count;
+}
+
+uint32_t member_least_settled(const struct member *member) {
+  const struct ring *rings[2] = {member->base, member->target};
+  uint32_t least = UINT32_MAX;
+  for (uint32_t i = 0; i < 2; i++) {
+    ASSERT(rings[i]->member_count <= MEMBERS_MAX);
+    for (uint32_t k = 0; k < rings[i]->member_count; k++) {
+      uint32_t node = rings[i]->members[k].node;
+      const struct peer *peer = node == member->self ? NULL : detector_find(&member->detector, node);
+      uint32_t settled = peer != NULL && peer->up && peer->told ? peer->heartbeat.sync_settled : 0;
+      least = node != member->self && settled < least ? settled : least;
+    }
+  }
+  return least;
 }

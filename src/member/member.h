@@ -54,8 +54,8 @@ struct member_progress {
   bool holds;   /* whatever the target gives this node has been received whole, and is durable */
 };
 void member_note_progress(struct member *member, struct step *step, const struct member_progress *progress);
-/* May a message of this type come from that node: is it a member of a live layout, and does it know of its removal? */
-bool member_allows(const struct member *member, const struct step *step, uint32_t from, enum message_type type);
+/* May this message come from that node: is it a member of a live layout, and does it know of its removal? */
+bool member_allows(const struct member *member, const struct step *step, uint32_t from, const struct message *message);
 /* COMMAND_CHANGE: replies when the changes are durable and in effect here, or why not. */
 void member_change(struct member *member, struct step *step, const struct command *command);
 void member_layout(const struct member *member, struct layout_view *out);
@@ -87,6 +87,9 @@ uint32_t member_foreigners(const struct member *member, uint32_t *last);
 void member_set_health(struct member *member, const struct heartbeat *own);
 /* The members of base and target, in order of node id; returns how many there are, of which at most `capacity` were
  * written. */
+/* The lowest ask for a clean round of comparing that another member has settled (see sync/sync.h); 0 while one is down,
+ * UINT32_MAX without any other. */
+uint32_t member_least_settled(const struct member *member);
 uint32_t member_list(const struct member *member, struct member_view *out, uint32_t capacity);
 
 #endif

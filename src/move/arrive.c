@@ -262,7 +262,7 @@ static void fetch_more(const struct move *move, struct step *step, struct arriva
     arrival->fetching += 1;
     struct message read = {
         .type = MESSAGE_READ,
-        .flags = MESSAGE_FULL,
+        .flags = MESSAGE_FULL | MESSAGE_COPY,
         .request = op_request(move, arrival, i),
         .key = op_key(arrival, op),
         .key_blob = arrival->listing,

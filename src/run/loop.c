@@ -83,7 +83,7 @@ static bool node_is_alone(const struct node *node) {
 }
 
 /* Dialled are all that the whole history leaves in, whether or not the layouts have come as far; those that are still
- * in a live layout; and the seeds while this node is no member, or alone. */
+ * leaving; and the seeds while this node is no member, or alone. */
 static void node_update_addresses(struct node *node) {
   const struct history *history = shard_history(node->shard);
   struct identity present[ROSTER_MAX];
@@ -96,7 +96,7 @@ static void node_update_addresses(struct node *node) {
   }
   count = shard_members(node->shard, views, ROSTER_MAX);
   for (uint32_t i = 0; i < count && i < ROSTER_MAX; i += 1) {
-    if (roster_find(history, views[i].node, &leaver)) {
+    if (views[i].leaving && roster_find(history, views[i].node, &leaver)) {
       book_add_node(&book, node, &leaver);
     }
   }

@@ -157,7 +157,7 @@ static inline struct mark durable_mark(const struct node *node) {
   struct mark mark;
   memset(&mark, 0, sizeof(mark));
   if (node->meta[NAME_LAYOUT].size > 0) {
-    struct reader r = reader_make((struct bytes){node->meta[NAME_LAYOUT].data + 1, node->meta[NAME_LAYOUT].size - 1});
+    struct reader r = reader_make((struct bytes){node->meta[NAME_LAYOUT].data + 2, node->meta[NAME_LAYOUT].size - 2});
     mark.phase = read_u8(&r);
     mark.base_count = read_u32(&r);
     mark.base_digest = read_u64(&r);
@@ -805,9 +805,16 @@ static inline void assert_done(uint32_t bits) {
   }
 }
 
+static inline bool allows_copy(uint32_t index, uint32_t from) {
+  struct step step = view_of(index);
+  struct message message = {.type = MESSAGE_READ, .flags = MESSAGE_FULL | MESSAGE_COPY};
+  return member_allows(member_of(index), &step, world.nodes[from].id, &message);
+}
+
 static inline bool allows(uint32_t index, uint32_t from, enum message_type type) {
   struct step step = view_of(index);
-  return member_allows(member_of(index), &step, world.nodes[from].id, type);
+  struct message message = {.type = type};
+  return member_allows(member_of(index), &step, world.nodes[from].id, &message);
 }
 
 #endif

@@ -45,7 +45,7 @@ static void fill(struct history *to, uint32_t count) {
   history_init(to);
   add(to, CHANGE_FOUND, 10, 1);
   for (uint32_t node = 2; node <= count; node++) {
-    add(to, CHANGE_ADD, UINT64_C(10) * node, node);
+    add(to, CHANGE_ADD, 10 * node, node);
   }
 }
 
@@ -223,7 +223,7 @@ static void a_snapshot_of_another_cluster_is_refused(void **state) {
   assert_int_equal(merge(&history, &other), ERR_REFUSED);
   assert_int_equal(merge(&other, &history), ERR_REFUSED);
   for (uint32_t node = 2; node < 10; node++) {
-    add(&history, CHANGE_ADD, UINT64_C(10) * node, node);
+    add(&history, CHANGE_ADD, 10 * node, node);
   }
   assert_int_equal(merge(&history, &other), ERR_REFUSED);
   compact(&history, 8);

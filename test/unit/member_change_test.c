@@ -303,30 +303,6 @@ static void a_node_that_is_leaving_takes_no_changes(void **state) {
   refused_at(2, &change, 1, "is being removed");
 }
 
-/* It has never been connected to it: that is no sign that it is down. */
-static void a_newcomer_listens_to_the_node_that_it_replaces_as_soon_as_it_meets_it(void **state) {
-  (void)state;
-  form_sealed(650, 3);
-  uint32_t spare = node_add(1);
-  cut_set(spare, 2, true);
-  run(2 * SECOND);
-  change_at(0, replacement_of(2, spare));
-  for (uint32_t i = 0; i < 3000 && phase_of(spare) != MARK_KNOWS; i++) {
-    run(MS);
-  }
-  assert_int_equal(phase_of(spare), MARK_KNOWS);
-  assert_false(view_of(0).agreed); /* nor is it left out */
-  cut_set(spare, 2, false);
-  for (uint32_t i = 0; i < 1000 && !sees_up(spare, 2); i++) {
-    run(MS);
-  }
-  assert_true(sees_up(spare, 2));
-  assert_true(allows(spare, 2, MESSAGE_WRITE));
-  run(10 * SECOND);
-  assert_true(member_is_member(member_of(spare)));
-  assert_false(member_is_member(member_of(2)));
-}
-
 static void members_that_remove_each_other_in_the_same_moment_both_go(void **state) {
   (void)state;
   for (uint64_t seed = 0; seed < 20; seed++) {
@@ -364,7 +340,6 @@ int main(void) {
       cmocka_unit_test(one_command_is_stored_at_a_time),
       cmocka_unit_test(what_can_not_be_stored_is_taken_back),
       cmocka_unit_test(a_node_that_is_leaving_takes_no_changes),
-      cmocka_unit_test(a_newcomer_listens_to_the_node_that_it_replaces_as_soon_as_it_meets_it),
       cmocka_unit_test(members_that_remove_each_other_in_the_same_moment_both_go),
   };
   return cmocka_run_group_tests(tests, memory_get, memory_put);

@@ -185,7 +185,7 @@ static void a_cluster_changes_for_ever_and_one_that_it_has_forgotten_is_told_tha
     memcpy(world.nodes[2].meta, before, sizeof(before));
     memset(&world.nodes[2].told, 0, sizeof(world.nodes[2].told));
     node_start(2);
-    run(UINT64_C(10) * i * MS + prng_below(&world.prng, 10 * MS));
+    run(i * 10 * MS + prng_below(&world.prng, 10 * MS));
     node_crash(2);
     node_start(2);
     run(3 * SECOND);
@@ -253,6 +253,36 @@ static void whoever_missed_what_was_folded_away_is_given_the_outcome(void **stat
   }
 }
 
+/* Its disk is put back to what it was, but for the history, which has come already. */
+static void a_member_whose_mark_is_behind_the_snapshot_is_not_taken_for_whole(void **state) {
+  (void)state;
+  form_sealed(560, 3);
+  world.tunables.fold_records = 1;
+  static struct meta mark;
+  mark = world.nodes[2].meta[NAME_LAYOUT];
+  for (uint32_t i = 0; i < 3; i++) {
+    change_at(i, reweighing_of(i, 200));
+    run(5 * SECOND);
+  }
+  change_at(0, reweighing_of(1, 300)); /* so that disks have what is folded away */
+  run(5 * SECOND);
+  assert_done(FIRST(3));
+  node_crash(2);
+  world.nodes[2].meta[NAME_LAYOUT] = mark;
+  memset(&world.nodes[2].told, 0, sizeof(world.nodes[2].told));
+  cut_set(2, 0, true);
+  cut_set(2, 1, true);
+  node_start(2);
+  run(3 * SECOND);
+  assert_int_equal(layout_of(2).mark.base_count, folded_of(2));
+  assert_false(member_is_member(member_of(2)));
+  assert_false(allows(2, 0, MESSAGE_READ));
+  reconnect_all();
+  run(5 * SECOND);
+  assert_done(FIRST(3));
+  assert_true(member_is_member(member_of(2)));
+}
+
 /* Two and two, of which the first two have made one change more. */
 static void removed_each_other_and_stay_apart(uint32_t fold_records) {
   form_sealed(570, 4);
@@ -307,6 +337,7 @@ int main(void) {
       cmocka_unit_test(some_may_fold_and_others_not),
       cmocka_unit_test(a_cluster_changes_for_ever_and_one_that_it_has_forgotten_is_told_that_it_was_removed),
       cmocka_unit_test(whoever_missed_what_was_folded_away_is_given_the_outcome),
+      cmocka_unit_test(a_member_whose_mark_is_behind_the_snapshot_is_not_taken_for_whole),
       cmocka_unit_test(two_sides_that_removed_each_other_and_folded_stay_apart),
   };
   return cmocka_run_group_tests(tests, memory_get, memory_put);

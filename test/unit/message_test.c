@@ -21,41 +21,15 @@ static const uint8_t some_reason[] = "node b is down";
 #define TEXT(array) ((struct bytes){(array), sizeof(array) - 1})
 
 static const enum message_type wire_types[] = {
-    MESSAGE_HEARTBEAT,   MESSAGE_GOSSIP, MESSAGE_HISTORY,   MESSAGE_PROPS, MESSAGE_JOIN,
-    MESSAGE_JOIN_RESULT, MESSAGE_WRITE,  MESSAGE_WRITE_ACK, MESSAGE_READ,  MESSAGE_READ_REPLY,
-    MESSAGE_FORWARD,     MESSAGE_PULL,   MESSAGE_PULLED,    MESSAGE_OFFER, MESSAGE_FORWARD_REPLY,
+    MESSAGE_HEARTBEAT,   MESSAGE_GOSSIP,   MESSAGE_HISTORY,   MESSAGE_PROPS, MESSAGE_JOIN,
+    MESSAGE_JOIN_RESULT, MESSAGE_WRITE,    MESSAGE_WRITE_ACK, MESSAGE_READ,  MESSAGE_READ_REPLY,
+    MESSAGE_FORWARD,     MESSAGE_PULL,     MESSAGE_PULLED,    MESSAGE_OFFER, MESSAGE_FORWARD_REPLY,
+    MESSAGE_COMPARE,     MESSAGE_COMPARED,
 };
 #define WIRE_TYPES (sizeof(wire_types) / sizeof(wire_types[0]))
 
-static struct heartbeat example_heartbeat(void) {
-  return (struct heartbeat){
-      .hints = 3,
-      .oldest_hint_ms = 1700000000000,
-      .keys = UINT64_MAX,
-      .moving_keys = 11,
-      .moving_bytes = UINT64_C(1) << 40,
-      .strays = 13,
-      .parts_wanted = 341,
-      .parts_held = 17,
-      .sealed = 1,
-      .nospace = 1,
-      .mark.base_count = 5,
-      .mark.target_count = 7,
-      .mark.base_digest = UINT64_C(0x5555666677778888),
-      .mark.target_digest = UINT64_C(0x9999aaaabbbbcccc),
-      .mark.phase = MARK_READS,
-      .history_digest = UINT64_C(0xddddeeeeffff0000),
-      .props_digest = UINT64_C(0x5678567856785678),
-      .fences = UINT64_C(0x1234123412341234),
-  };
-}
-
-static const struct put_options some_options = {
-    .expires_at_ms = 1234567890123, .n = 3, .w = 2, .pw = 1, .dw = 255, .put_flags = 3};
-static const struct outcome some_outcome = {
-    .kind = QUORUM_DW, .wanted = 3, .answered = 1, .missing_count = 2, .missing = {0xdeadbeef, 0xfeedface}};
-
-static struct message example_head(enum message_type type) {
+/* A message of the type with every field of the type set to something that is not zero. */
+static struct message example(enum message_type type) {
   struct message m;
   memset(&m, 0, sizeof(m));
   m.type = type;
@@ -65,15 +39,30 @@ static struct message example_head(enum message_type type) {
   m.request = UINT64_C(0x1122334455667788);
   m.sent_ms = 0xCCBBAA99u;
   m.hlc = UINT64_C(0x8877665544332211);
-  return m;
-}
-
-/* A message of the type with every field of the type set to something that is not zero. */
-static struct message example(enum message_type type) {
-  struct message m = example_head(type);
   switch (type) {
   case MESSAGE_HEARTBEAT:
-    m.heartbeat = example_heartbeat();
+    m.heartbeat.hints = 3;
+    m.heartbeat.oldest_hint_ms = 1700000000000;
+    m.heartbeat.keys = UINT64_MAX;
+    m.heartbeat.moving_keys = 11;
+    m.heartbeat.moving_bytes = UINT64_C(1) << 40;
+    m.heartbeat.strays = 13;
+    m.heartbeat.parts_wanted = 341;
+    m.heartbeat.parts_held = 17;
+    m.heartbeat.sealed = 1;
+    m.heartbeat.nospace = 1;
+    m.heartbeat.mark.base_count = 5;
+    m.heartbeat.mark.target_count = 7;
+    m.heartbeat.mark.base_digest = UINT64_C(0x5555666677778888);
+    m.heartbeat.mark.target_digest = UINT64_C(0x9999aaaabbbbcccc);
+    m.heartbeat.mark.phase = MARK_READS;
+    m.heartbeat.history_digest = UINT64_C(0xddddeeeeffff0000);
+    m.heartbeat.props_digest = UINT64_C(0x5678567856785678);
+    m.heartbeat.sync_differ = 0x71;
+    m.heartbeat.sync_age_ms = 0x72000001;
+    m.heartbeat.sync_asked = 0x74;
+    m.heartbeat.sync_settled = 0x73;
+    m.heartbeat.fences = UINT64_C(0x1234123412341234);
     break;
   case MESSAGE_GOSSIP:
     m.gossip = (struct gossip){.history_digest = UINT64_MAX - 1, .props_digest = 7};
@@ -107,23 +96,35 @@ static struct message example(enum message_type type) {
     m.object = TEXT(some_object);
     break;
   case MESSAGE_FORWARD:
-    m.options = some_options;
+    m.options =
+        (struct put_options){.expires_at_ms = 1234567890123, .n = 3, .w = 2, .pw = 1, .dw = 255, .put_flags = 3};
     m.key = TEXT(store_key);
     m.object = TEXT(some_object);
     m.context = TEXT(some_context);
+    break;
+  case MESSAGE_PULL:
+    m.digest = 1 << 20;
+    m.key = TEXT(store_key);
     break;
   case MESSAGE_PULLED:
     m.err = ERR_BUSY;
     m.object = TEXT(some_object);
     break;
-  case MESSAGE_PULL:
   case MESSAGE_OFFER:
     m.digest = 0xabcdef;
     m.key = TEXT(store_key);
     break;
+  case MESSAGE_COMPARE:
+    m.object = TEXT(some_object);
+    break;
+  case MESSAGE_COMPARED:
+    m.err = ERR_STALE;
+    m.object = TEXT(some_object);
+    break;
   case MESSAGE_FORWARD_REPLY:
     m.err = ERR_QUORUM;
-    m.outcome = some_outcome;
+    m.outcome = (struct outcome){
+        .kind = QUORUM_DW, .wanted = 3, .answered = 1, .missing_count = 2, .missing = {0xdeadbeef, 0xfeedface}};
     m.object = TEXT(some_object);
     break;
   case MESSAGE_STAMP:
@@ -311,9 +312,9 @@ static void values_that_make_no_sense_are_refused(void **state) {
   expect_after_change(MESSAGE_FORWARD_REPLY, body + 1, QUORUM_DW + 1, ERR_CORRUPT);
   expect_after_change(MESSAGE_FORWARD_REPLY, body + 4, REPLICAS_MAX + 1, ERR_CORRUPT);
   expect_after_change(MESSAGE_FORWARD, body + 12, 4, ERR_CORRUPT);   /* an unknown flag of the put */
-  expect_after_change(MESSAGE_HEARTBEAT, body + 56, 2, ERR_CORRUPT); /* sealed, nospace, the phase of the mark */
-  expect_after_change(MESSAGE_HEARTBEAT, body + 57, 255, ERR_CORRUPT);
-  expect_after_change(MESSAGE_HEARTBEAT, body + 82, MARK_DONE + 1, ERR_CORRUPT);
+  expect_after_change(MESSAGE_HEARTBEAT, body + 72, 2, ERR_CORRUPT); /* sealed, nospace, the phase of the mark */
+  expect_after_change(MESSAGE_HEARTBEAT, body + 73, 255, ERR_CORRUPT);
+  expect_after_change(MESSAGE_HEARTBEAT, body + 98, MARK_DONE + 1, ERR_CORRUPT);
   expect_after_change(MESSAGE_READ, OFFSET_PARTITION + 1, PARTITIONS_MAX / 256, ERR_CORRUPT);
 }
 
@@ -393,7 +394,7 @@ static void what_is_sent_all_the_time_is_small(void **state) {
   struct message heartbeat = example(MESSAGE_HEARTBEAT);
   struct message gossip = example(MESSAGE_GOSSIP);
   struct message ack = example(MESSAGE_WRITE_ACK);
-  assert_true(message_frame_size(&heartbeat) <= 144);
+  assert_true(message_frame_size(&heartbeat) <= 160);
   assert_true(message_frame_size(&gossip) <= 52);
   assert_true(message_frame_size(&ack) <= 48);
 }

@@ -32,7 +32,7 @@ static struct change newcomer(uint32_t number) {
 }
 
 static void issue(struct history *history, struct change change) {
-  change.time = UINT64_C(100) * (history_length(history) + 1);
+  change.time = 100 * (history_length(history) + 1);
   change.issuer = 0xb0;
   assert_int_equal(history_add(history, &change), ERR_OK);
 }
@@ -264,7 +264,7 @@ static void the_rate_is_that_of_the_last_ten_seconds(void **state) {
   struct progress progress = {0};
   assert_int_equal(progress_bytes_per_s(&progress), 0);
   for (uint64_t i = 0; i < 100; i++) {
-    uint64_t bytes = i < 50 ? 1000 * i : UINT64_C(50000) + 10 * (i - 50);
+    uint64_t bytes = i < 50 ? 1000 * i : 1000 * 50 + 10 * (i - 50);
     progress_note(&progress, i * SECOND, i, bytes);
   }
   assert_int_equal(progress.count, PROGRESS_SAMPLES);
