@@ -1,5 +1,5 @@
-/* hints: a hint is deleted only when its owner has durably all that is in it, or (an owner that is no member any more, or
- * does not replicate the key any more) all replicas of its key have; delivered a second time after its owner had
+/* hints: a hint is deleted only when its owner has durably all that is in it, or (an owner that is no member any more,
+ * or does not replicate the key any more) all replicas of its key have; delivered a second time after its owner had
  * acknowledged it, it has no effect; after healing no hint is left, and the count of hints says so. */
 #include <inttypes.h>
 #include <stdlib.h>

@@ -66,6 +66,7 @@ void member_view(struct member *member, struct step *step) {
   step->all_done = layout->all_done;
   step->epoch = layout->epoch;
   step->buckets = &member->records.buckets;
+  step->buckets_digest = member->records.buckets_digest;
 }
 
 /* -- the seal ------------------------------------------------------------------------ */

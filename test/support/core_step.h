@@ -38,6 +38,7 @@ static struct {
   bool disagreed;    /* not all know the target */
   bool all_done;
   uint32_t epoch;
+  uint64_t buckets_digest;
   uint64_t now_ns;
   uint32_t lag_ms;
   struct version_scratch *scratch;
@@ -113,6 +114,7 @@ static inline struct step core_step(void) {
                        .agreed = !core.disagreed,
                        .all_done = core.all_done,
                        .epoch = core.epoch,
+                       .buckets_digest = core.buckets_digest,
                        .buckets = &core.buckets,
                        .up = core.up,
                        .local = &core.local};
