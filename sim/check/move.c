@@ -231,6 +231,9 @@ void move_taken(struct run *run, uint32_t node, uint32_t number) {
   if (here == NULL || there == NULL || node == by || version->stamped_ns <= here->since_ns || rolled_back) {
     return;
   }
+  if ((version->taken & ~(UINT64_C(1) << by)) != 0) {
+    return; /* it may come from one that had taken it before it knew */
+  }
   run->checks.looked[CHECK_move] += 1;
   if (!lives_with(run, here, by) && lives_with(run, there, by) && has_said_something(run, node)) {
     check_fail(run, CHECK_move, version->key,
