@@ -9,6 +9,10 @@
 #define MILLISECOND UINT64_C(1000000)
 #define SECOND UINT64_C(1000000000)
 #define MOVE_BYTES_PER_S (UINT64_C(64) << 20)
+#define SYNC_BYTES_PER_S (UINT64_C(16) << 20)
+
+#define TREE_BITS_LEAST 7u /* as many leaves as partitions */
+#define TREE_BITS_MOST 12u
 
 static const char *const feature_names[FEATURE_COUNT] = {
 #define X(name, per_mille) #name,
@@ -88,6 +92,7 @@ static struct shard_tunables tunables_default(void) {
       .small_value_bytes = 16384,
       .value_max_bytes = VALUE_MAX_BYTES_DEFAULT,
       .move_bytes_per_s = MOVE_BYTES_PER_S,
+      .sync_bytes_per_s = SYNC_BYTES_PER_S,
       .fold_records = HISTORY_FOLD_AT,
   };
 }
@@ -165,7 +170,7 @@ static void draw_changes(struct plan *plan) {
   struct prng prng;
   prng_init(&prng, plan->seed ^ UINT64_C(0x6c61796f757473));
   bool changes = prng_chance(&prng, 600);
-  for (uint32_t i = FEATURE_add; i < FEATURE_COUNT; i++) {
+  for (uint32_t i = FEATURE_add; i <= FEATURE_strict; i++) {
     plan->on[i] = prng_chance(&prng, feature_odds[i]) && (changes || i == FEATURE_strict);
   }
   plan->spares = some(&prng, 0, PLAN_SPARES_MAX);
@@ -190,6 +195,21 @@ static void draw_changes(struct plan *plan) {
   }
 }
 
+/* The same for the comparing of replicas. */
+static void draw_sync(struct plan *plan) {
+  struct prng prng;
+  prng_init(&prng, plan->seed ^ UINT64_C(0x6d65726b6c65));
+  plan->tree_bits = some(&prng, TREE_BITS_LEAST, TREE_BITS_MOST);
+  bool throttled = prng_chance(&prng, 300);
+  uint64_t throttle = scaled(&prng, 4096, SYNC_BYTES_PER_S);
+  plan->tunables.sync_bytes_per_s = throttled ? throttle : plan->tunables.sync_bytes_per_s;
+  plan->on[FEATURE_sync] = prng_chance(&prng, feature_odds[FEATURE_sync]);
+  plan->tunables.sync_round_ns = scaled(&prng, 200 * MILLISECOND, 20 * SECOND);
+  if (!plan->on[FEATURE_sync]) {
+    plan->tunables.sync_round_ns = 0;
+  }
+}
+
 void plan_draw(struct plan *plan, uint64_t seed, enum profile profile) {
   struct prng prng;
   memset(plan, 0, sizeof *plan);
@@ -208,6 +228,7 @@ void plan_draw(struct plan *plan, uint64_t seed, enum profile profile) {
   draw_props(plan, &prng);
   draw_clients(plan, &prng);
   draw_changes(plan);
+  draw_sync(plan);
 }
 
 void plan_light(struct plan *plan) {

@@ -67,7 +67,8 @@ enum profile { PROFILE_RECOVERABLE, PROFILE_HOSTILE };
   X(reweigh, 300)                                                                 \
   X(deadremove, 200) /* nodes die for good, and are removed or replaced */        \
   X(calm, 250)       /* where membership changes: nothing else does */            \
-  X(strict, 400)     /* clients that want R and W primaries, R + W > N */
+  X(strict, 400)     /* clients that want R and W primaries, R + W > N */      \
+  X(sync, 600)       /* replicas compare what they have, without being read */
 /* clang-format on */
 
 enum feature {
@@ -93,6 +94,7 @@ struct plan {
   uint64_t duration_ns;
   struct shard_tunables tunables;
   uint32_t value_memory_bytes;
+  uint32_t tree_bits;
   /* network */
   uint32_t drop_per_mille, duplicate_per_mille, reorder_per_mille;
   uint64_t delay_max_ns, reorder_max_ns;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "replica/tree.h"
 #include "seam/step.h"
 
 #define MILLISECOND UINT64_C(1000000)
@@ -247,6 +248,10 @@ void process_start(struct world *world, uint32_t index) {
   config->sealed = disk_get(&node->disk, SPACE_META, BYTES_LITERAL(META_SEALED), &ignored, &err);
   node->memory = memory_take(shard_size());
   node->value_memory = memory_take(world->value_memory_bytes);
+  node->tree_memory = calloc(1, tree_memory_bytes(world->tree_bits));
+  ASSERT(node->tree_memory != NULL);
+  config->tree_memory = node->tree_memory;
+  config->tree_bits = world->tree_bits;
   config->value_memory = node->value_memory;
   config->value_memory_bytes = world->value_memory_bytes;
   node->shard = shard_init(node->memory, config);
@@ -263,6 +268,7 @@ static size_t give_back(struct node *node) {
   size_t leaked = shard_value_pool(node->shard)->used_bytes;
   memory_give(node->memory, shard_size());
   memory_give(node->value_memory, node->config.value_memory_bytes);
+  free(node->tree_memory);
   node->shard = NULL;
   return leaked;
 }

@@ -18,8 +18,10 @@
 #define SECOND UINT64_C(1000000000)
 #define FORMING_MAX_NS (120 * SECOND)
 #define DRAIN_MAX_NS (180 * SECOND)
-#define REST_MAX_NS (600 * SECOND) /* within which all changes of membership come to an end after healing */
-#define SETTLE_NS (5 * SECOND)     /* more than promises and the detection of failures take */
+#define REST_MAX_NS (600 * SECOND)      /* within which all changes of membership come to an end after healing */
+#define SYNC_MAX_NS (300 * SECOND)      /* and replicas have compared all that they have */
+#define SETTLE_NS (5 * SECOND)          /* more than promises and the detection of failures take */
+#define WAITSYNC_TOKEN (UINT64_MAX - 1) /* no client's */
 #define ROUNDS 2u
 #define ROUNDS_MAX 40u /* where clocks were truncated, replicas may need many exchanges */
 
@@ -42,6 +44,11 @@ bool result_failed(const struct result *result) {
 
 static void saw_reply(void *context, uint32_t node, const struct reply *reply) {
   struct run *run = context;
+  if (reply->token == WAITSYNC_TOKEN) {
+    run->waited = true;
+    run->wait_err = reply->err;
+    return;
+  }
   if (run->admin != NULL && admin_replied(run->admin, reply)) {
     return;
   }
@@ -134,6 +141,9 @@ static void saw_news(void *context, uint32_t node, enum node_news news) {
   bool losses = run->oracle.loose || run->oracle.any_destroyed || run->plan.profile == PROFILE_HOSTILE;
   if (words[news] != NULL) {
     story_tell(run->story, STORY_ALL, "node %" PRIu32 " %s", node + 1, words[news]);
+  }
+  if (news == NEWS_CRASHING) {
+    tree_node_judge(run, node);
   }
   if (news == NEWS_CRASHING && losses) {
     oracle_loss_begin(&run->oracle, node);
@@ -363,12 +373,34 @@ static bool come_to_rest(struct run *run, bool judged) {
   return rest;
 }
 
+/* Replicas find and mend what differs by themselves. */
+static void compare_all(struct run *run) {
+  struct command command = {.kind = COMMAND_WAITSYNC, .token = WAITSYNC_TOKEN, .timeout_ns = SYNC_MAX_NS};
+  drain_hints(run);
+  bool sent = world_command(run->world, member_from(run, 0), &command);
+  ASSERT(sent);
+  for (uint64_t waited = 0; waited < SYNC_MAX_NS + SECOND && !run->waited; waited += SECOND) {
+    world_run(run->world, run->world->now_ns + SECOND);
+  }
+  run->checks.looked[CHECK_live] += 1;
+  if (!run->waited || run->wait_err != ERR_OK) {
+    check_fail(run, CHECK_live, CHECK_NO_KEY, "%" PRIu64 " s after healing replicas still differ, as they say",
+               SYNC_MAX_NS / SECOND);
+  }
+  for (uint32_t key = 0; key < run->oracle.key_count; key++) {
+    converge_judge(run, key);
+  }
+}
+
 static void judge(struct run *run) {
   struct siblings final[PLAN_KEYS_MAX];
   bool recoverable = run->plan.profile == PROFILE_RECOVERABLE;
   memset(final, 0, sizeof final);
   bool rest = come_to_rest(run, recoverable);
   oracle_place(&run->oracle, admin_ring(run->admin));
+  if (recoverable && run->plan.on[FEATURE_sync]) {
+    compare_all(run);
+  }
   for (uint32_t round = 0; round < ROUNDS_MAX && (round < ROUNDS || (recoverable && !replicas_equal(run))); round++) {
     bool judge_live = recoverable && round == 0;
     read_all(run, judge_live, final);
@@ -402,6 +434,7 @@ static void judge(struct run *run) {
   clients_judge(run->clients);
   if (recoverable) {
     ring_judge(run);
+    tree_judge(run);
     bounds_judge(run);
   }
 }
@@ -485,6 +518,7 @@ void run_once(const struct plan *plan, bool tell, bool all, struct result *resul
   run->world = world;
   world_init(world, plan->seed);
   world->value_memory_bytes = plan->value_memory_bytes;
+  world->tree_bits = plan->tree_bits;
   world->incarnations_repeat = PLANTED(dot_reused);
   world->objects_forgotten = PLANTED(object_forgotten);
   world->watch = (struct watch){.context = run,

@@ -26,7 +26,7 @@ struct node {
   bool paused;
   uint32_t life;   /* counts starts and crashes: what belongs to an earlier one is dropped */
   uint32_t pauses; /* counts them */
-  void *memory, *value_memory;
+  void *memory, *value_memory, *tree_memory;
   struct shard *shard; /* NULL while it is not alive */
   struct disk disk;
   struct clock clock;
@@ -67,6 +67,7 @@ struct world {
   uint64_t steps;
   uint32_t node_count;
   uint32_t value_memory_bytes;
+  uint32_t tree_bits;
   struct node nodes[NODES_MAX];
   struct network network;
   uint64_t disk_min_ns, disk_max_ns;

@@ -65,6 +65,17 @@
 #define MOVE_BATCH_MAX 128u                     /* entries of one PULLED */
 #define MOVE_BATCH_BYTES (1u << 20)             /* about; one entry at least */
 
+/* -- comparing replicas (paper §4.7) --------------------------------------- */
+#define TREE_BITS_MAX 26u     /* leaves of a Merkle tree: two to that many at the most */
+#define GROWTH_BATCH_MAX 512u /* objects of one scan that a tree grows by */
+#define GROWTH_NOTES_MAX 64u  /* writes that are remembered while such a scan is under way; more: it covers less */
+#define SYNC_SESSIONS_MAX 4u  /* partitions that a node compares key by key at one time */
+#define SYNC_MENDS_MAX 32u    /* keys that one of those mends at one time */
+#define SYNC_ROOTS_MAX 512u   /* roots in one COMPARE */
+#define SYNC_WAITERS_MAX 64u  /* clients that wait until nothing differs; one more: ERR_BUSY */
+#define SYNC_CHILDREN_BITS 5u /* of a node of a tree, in one COMPARE */
+#define SYNC_ENGAGED_MAX 64u  /* partitions that others compare with this node key by key; one more: ERR_BUSY */
+
 /* -- wire ---------------------------------------------------------------- */
 #define FRAME_HEADER_BYTES 36u
 #define FRAME_BODY_MAX_BYTES (OBJECT_MAX_BYTES + (1u << 20)) /* larger: the connection is closed */

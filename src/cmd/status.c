@@ -174,6 +174,26 @@ static void print_hints(const json_t *document) {
          figure_duration(age, field_number(totals, "oldest_hint_age_ms")), terminal_off());
 }
 
+/* What replicas know to differ, and how long ago all of them were compared last. */
+static void print_compared(const json_t *document) {
+  const json_t *totals = field_object(document, "totals");
+  char count[FIGURE_MAX];
+  char age[FIGURE_MAX];
+  uint64_t differ = field_number(totals, "keys_differ");
+  uint64_t age_ms = field_number(totals, "compared_age_ms");
+  if (differ > 0) {
+    printf("%s%s key%s known to differ between replicas%s, ", terminal_on(STYLE_YELLOW), figure_count(count, differ),
+           differ == 1 ? " is" : "s are", terminal_off());
+  } else {
+    printf("no key is known to differ between replicas, ");
+  }
+  if (age_ms > 0) {
+    printf("all were compared within %s\n", figure_duration(age, age_ms));
+  } else {
+    puts("not all have been compared yet");
+  }
+}
+
 /* -- the change that is under way -------------------------------------------------------- */
 
 /* What the phase means for somebody who waits for it. */
@@ -338,6 +358,7 @@ static int show(struct remote *remote, const struct status_options *status) {
   print_change(document);
   print_candidates(document, &status->target);
   print_hints(document);
+  print_compared(document);
   json_decref(document);
   return EXIT_DONE;
 }

@@ -256,7 +256,8 @@ void coord_command(struct coord *coord, struct step *step, const struct command 
     break;
   case COMMAND_BUCKET_SET:
   case COMMAND_CHANGE:
-    ASSERT(false && "membership's command");
+  case COMMAND_WAITSYNC:
+    ASSERT(false && "others' commands");
   }
 }
 

@@ -22,6 +22,10 @@ static void census_add(const struct front *front, struct census *census, const s
   uint64_t age = age_ms(front, heartbeat->oldest_hint_ms);
   census->hints += heartbeat->hints;
   census->oldest_hint_age_ms = age > census->oldest_hint_age_ms ? age : census->oldest_hint_age_ms;
+  census->keys_differ += heartbeat->sync_differ;
+  census->uncompared = census->uncompared || heartbeat->sync_age_ms == 0;
+  census->compared_age_ms =
+      heartbeat->sync_age_ms > census->compared_age_ms ? heartbeat->sync_age_ms : census->compared_age_ms;
   census->down += view_is_up(view) ? 0 : 1;
   census->sealed = census->sealed || view->heartbeat.sealed != 0;
   census->passing = census->passing || view->joining || view->leaving;
@@ -43,6 +47,7 @@ void census_take(const struct front *front, struct census *census) {
   for (uint32_t i = 0; i < census->count; i++) {
     census_add(front, census, &census->views[i], &layout.mark);
   }
+  census->compared_age_ms = census->uncompared ? 0 : census->compared_age_ms;
 }
 
 const struct member_view *census_find(const struct census *census, uint32_t node) {

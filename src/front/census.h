@@ -12,7 +12,10 @@ struct census {
   uint64_t hints;
   uint64_t oldest_hint_age_ms;
   uint32_t down;
-  bool sealed; /* somebody holds data: the cluster is no longer being formed */
+  uint64_t keys_differ;
+  uint64_t compared_age_ms; /* the longest since a member has compared all; 0: one never has */
+  bool uncompared;          /* one never has */
+  bool sealed;              /* somebody holds data: the cluster is no longer being formed */
   /* Of the change of layouts that is under way: sums over the nodes that are at it. */
   uint64_t partitions_wanted, partitions_held;
   uint64_t keys_moved, bytes_moved;

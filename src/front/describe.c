@@ -9,6 +9,7 @@
 #include "base/assert.h"
 #include "base/hlc.h"
 #include "front/census.h"
+#include "sync/sync.h"
 
 #define ADDRESS_BYTES (HOST_MAX_BYTES + 16u)
 #define PEER_PORT_OFFSET 10000u /* of the peer port where the option is 0 */
@@ -49,6 +50,11 @@ static uint64_t age_ms(const struct front *front, uint64_t then_ms) {
   return then_ms == 0 || then_ms > now_ms ? 0 : now_ms - then_ms;
 }
 
+/* What is told as 0 was never. */
+static json_t *json_age(uint64_t age_ms) {
+  return age_ms == 0 ? json_null() : json_count(age_ms);
+}
+
 static json_t *json_member(const struct front *front, const struct member_view *view) {
   struct identity identity;
   if (!identity_find(front, view->node, &identity)) {
@@ -79,6 +85,8 @@ static json_t *json_member(const struct front *front, const struct member_view *
   json_object_set_new(object, "keys", json_count(view->self ? store.keys : heartbeat->keys));
   json_object_set_new(object, "strays", json_count(heartbeat->strays));
   json_object_set_new(object, "nospace", json_boolean(nospace));
+  json_object_set_new(object, "keys_differ", json_count(heartbeat->sync_differ));
+  json_object_set_new(object, "compared_age_ms", json_age(heartbeat->sync_age_ms));
   return object;
 }
 
@@ -145,6 +153,24 @@ static json_t *json_this_node(const struct front *front) {
   return object;
 }
 
+/* How this node stands with those with which it compares partitions: paper 4.7. */
+static json_t *json_compared(const struct front *front) {
+  struct sync_view views[MEMBERS_MAX];
+  uint32_t count = shard_sync_list(front_shard(front), views, MEMBERS_MAX);
+  uint64_t now_ns = front_now_ns(front);
+  json_t *list = json_array();
+  for (uint32_t i = 0; i < count; i++) {
+    const struct sync_view *view = &views[i];
+    uint64_t age = view->whole_ns == 0 || view->whole_ns > now_ns ? 0 : (now_ns - view->whole_ns) / 1000000u + 1u;
+    json_array_append_new(list, json_pack("{s:o, s:o, s:I, s:I, s:o, s:o, s:o}", "id", json_id(view->node), "name",
+                                          json_node_name(front, view->node), "partitions", (json_int_t)view->partitions,
+                                          "partitions_differ", (json_int_t)view->partitions_differ, "keys_differ",
+                                          json_count(view->keys_differ), "found", json_count(view->found), "age_ms",
+                                          json_age(age)));
+  }
+  return list;
+}
+
 json_t *describe_status(const struct front *front) {
   const struct shard *shard = front_shard(front);
   const struct ring *ring = shard_ring(shard);
@@ -155,11 +181,13 @@ json_t *describe_status(const struct front *front) {
       json_pack("{s:s, s:I, s:I, s:o, s:b}", "name", facts.cluster_name, "partitions",
                 (json_int_t)ring->partition_count, "members", (json_int_t)ring->member_count, "history_digest",
                 json_digest(history_digest(shard_history(shard))), "forming", census.sealed ? 0 : 1);
-  json_t *totals = json_pack("{s:o, s:o, s:I}", "hints", json_count(census.hints), "oldest_hint_age_ms",
-                             json_count(census.oldest_hint_age_ms), "members_down", (json_int_t)census.down);
-  return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "cluster", cluster, "node", json_this_node(front), "members",
+  json_t *totals =
+      json_pack("{s:o, s:o, s:I, s:o, s:o}", "hints", json_count(census.hints), "oldest_hint_age_ms",
+                json_count(census.oldest_hint_age_ms), "members_down", (json_int_t)census.down, "keys_differ",
+                json_count(census.keys_differ), "compared_age_ms", json_age(census.compared_age_ms));
+  return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "cluster", cluster, "node", json_this_node(front), "members",
                    json_members(front, &census), "totals", totals, "change", describe_change(front, &census),
-                   "candidates", describe_candidates(front));
+                   "candidates", describe_candidates(front), "compared", json_compared(front));
 }
 
 json_t *describe_ring(const struct front *front) {

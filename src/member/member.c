@@ -66,6 +66,7 @@ void member_view(struct member *member, struct step *step) {
   step->all_done = layout->all_done;
   step->epoch = layout->epoch;
   step->buckets = &member->records.buckets;
+  step->buckets_digest = member->records.buckets_digest;
 }
 
 /* -- the seal ------------------------------------------------------------------------ */
@@ -187,6 +188,8 @@ void member_message(struct member *member, struct step *step, uint32_t from, con
   case MESSAGE_STAMPED:
   case MESSAGE_HINT_DROP:
   case MESSAGE_HINT_KEPT:
+  case MESSAGE_COMPARE:
+  case MESSAGE_COMPARED:
   case MESSAGE_HINT_DROPPED:
   case MESSAGE_PULL:
   case MESSAGE_PULLED:
@@ -418,4 +421,19 @@ uint32_t member_list(const struct member *member, struct member_view *out, uint3
   }
   ASSERT(count >= target->member_count);
   return count;
+}
+
+uint32_t member_least_settled(const struct member *member) {
+  const struct ring *rings[2] = {member->base, member->target};
+  uint32_t least = UINT32_MAX;
+  for (uint32_t i = 0; i < 2; i++) {
+    ASSERT(rings[i]->member_count <= MEMBERS_MAX);
+    for (uint32_t k = 0; k < rings[i]->member_count; k++) {
+      uint32_t node = rings[i]->members[k].node;
+      const struct peer *peer = node == member->self ? NULL : detector_find(&member->detector, node);
+      uint32_t settled = peer != NULL && peer->up && peer->told ? peer->heartbeat.sync_settled : 0;
+      least = node != member->self && settled < least ? settled : least;
+    }
+  }
+  return least;
 }

@@ -87,6 +87,9 @@ uint32_t member_foreigners(const struct member *member, uint32_t *last);
 void member_set_health(struct member *member, const struct heartbeat *own);
 /* The members of base and target, in order of node id; returns how many there are, of which at most `capacity` were
  * written. */
+/* The lowest ask for a clean round of comparing that another member has settled (see sync/sync.h); 0 while one is down,
+ * UINT32_MAX without any other. */
+uint32_t member_least_settled(const struct member *member);
 uint32_t member_list(const struct member *member, struct member_view *out, uint32_t capacity);
 
 #endif

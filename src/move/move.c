@@ -12,8 +12,6 @@
 #define SAVE_FIXED_BYTES (1u + 3u * 8u + 4u + 8u)
 #define STATES_PER_BYTE 4u
 #define SLOT_SHIFT 50u /* the slot is the top 14 bits of a position */
-#define SECOND_US UINT64_C(1000000)
-#define RATE_MAX (UINT64_C(1) << 43) /* more bytes per second are as many as one likes */
 
 size_t move_size(void) {
   return (sizeof(struct move) + 63u) & ~(size_t)63u;
@@ -141,21 +139,6 @@ bool move_is_moving(const struct step *step) {
   return step->base != step->ring && step->base->digest != step->ring->digest;
 }
 
-/* Which n the buckets have, as bits, and a digest of who has which. */
-static uint64_t sizes_look(const struct step *step, uint32_t *sizes) {
-  uint32_t n = bucket_find(step->buckets, BYTES_LITERAL("default")).n;
-  uint64_t digest = bytes_hash(BYTES_NONE, n);
-  *sizes = 1u << n;
-  for (uint32_t i = 0; i < step->buckets->count; i++) {
-    const struct bucket *bucket = &step->buckets->buckets[i];
-    n = bucket->props.n;
-    *sizes |= 1u << n;
-    digest = bytes_hash((struct bytes){(const uint8_t *)bucket->name, bucket->name_size}, digest ^ n);
-  }
-  ASSERT((*sizes & 1u) == 0 && *sizes < 1u << (REPLICAS_MAX + 1u));
-  return digest;
-}
-
 static void sizes_take(struct move *move, uint32_t sizes) {
   move->sizes = sizes;
   move->n_min = 1;
@@ -183,7 +166,7 @@ static void states_weaken(struct move *move, uint32_t partition_count) {
 static void table_begin(struct move *move, const struct step *step) {
   struct move_identity identity = {.base_digest = step->base->digest, .target_digest = step->ring->digest};
   uint32_t sizes = 0;
-  identity.sizes_digest = sizes_look(step, &sizes);
+  identity.sizes_digest = bucket_table_sizes(step->buckets, &sizes);
   sizes_take(move, sizes);
   bool known = step->base->partition_count > 0 && step->ring->partition_count > 0;
   uint32_t partition_count = known ? step->ring->partition_count : 0;
@@ -297,42 +280,13 @@ void move_totals(const struct move *move, const struct step *step, struct heartb
 
 /* -- pacing ----------------------------------------------------------------------------------- */
 
-static void tokens_refill(struct move *move, const struct step *step) {
-  uint64_t rate = step->tunables->move_bytes_per_s;
-  rate = rate < RATE_MAX ? rate : RATE_MAX;
-  uint64_t elapsed_us = (step->now_ns - move->tokens_ns) / 1000u;
-  if (elapsed_us > SECOND_US) {
-    elapsed_us = SECOND_US;
-    move->tokens_ns = step->now_ns - SECOND_US * 1000u;
-  }
-  uint64_t granted = rate * elapsed_us / SECOND_US;
-  /* Only the time that these bytes take: many small steps grant as much as a large one. */
-  move->tokens_ns += (granted * SECOND_US + rate - 1) / rate * 1000u;
-  ASSERT(move->tokens_ns <= step->now_ns);
-  move->tokens += (int64_t)granted;
-  move->tokens = move->tokens > (int64_t)rate ? (int64_t)rate : move->tokens;
-}
-
 bool move_may_spend(struct move *move, const struct step *step, uint64_t *due_ns) {
-  uint64_t rate = step->tunables->move_bytes_per_s;
-  if (rate == 0) {
-    return true;
-  }
-  tokens_refill(move, step);
-  if (move->tokens > 0) {
-    return true;
-  }
-  uint64_t owed = (uint64_t)(-move->tokens) + 1u;
-  uint64_t wait_us = owed >= rate ? SECOND_US : owed * SECOND_US / rate + 1u;
-  *due_ns = step->now_ns + wait_us * 1000u;
-  return false;
+  return pace_may_spend(&move->pace, step->tunables->move_bytes_per_s, step->now_ns, due_ns);
 }
 
 void move_spend(struct move *move, const struct step *step, uint64_t bytes) {
   ASSERT(bytes <= FRAME_BODY_MAX_BYTES);
-  if (step->tunables->move_bytes_per_s > 0) {
-    move->tokens -= (int64_t)bytes;
-  }
+  pace_spend(&move->pace, step->tunables->move_bytes_per_s, bytes);
 }
 
 /* -- dispatch ---------------------------------------------------------------------------------- */
@@ -398,7 +352,7 @@ void move_tick(struct move *move, struct step *step) {
   uint32_t sizes = 0;
   if (step->now_ns >= move->sizes_due_ns) {
     move->sizes_due_ns = step->now_ns + MOVE_LOOK_NS;
-    if (sizes_look(step, &sizes) != move->identity.sizes_digest) {
+    if (bucket_table_sizes(step->buckets, &sizes) != move->identity.sizes_digest) {
       table_begin(move, step);
     }
   }

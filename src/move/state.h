@@ -11,6 +11,7 @@
 #ifndef GRAMME_MOVE_STATE_H
 #define GRAMME_MOVE_STATE_H
 
+#include "base/pace.h"
 #include "move/arrive.h"
 #include "move/move.h"
 #include "move/serve.h"
@@ -79,8 +80,7 @@ struct move {
   uint64_t sizes_due_ns;
   uint32_t turn; /* the partition that was begun last */
   uint32_t generation;
-  int64_t tokens; /* bytes that may be received; less than 0: on credit */
-  uint64_t tokens_ns;
+  struct pace pace; /* of what is received */
   uint64_t moving_keys, moving_bytes;
   struct arrival arrivals[MOVES_MAX];
   struct serving servings[SERVES_MAX];

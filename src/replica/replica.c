@@ -25,6 +25,7 @@ struct operation {
   uint64_t request;
   uint64_t digest;          /* STAMP: the epoch of the layouts that it was planned by */
   uint64_t commit_sequence; /* of its commit, among all commits of this replica */
+  uint64_t share;           /* of the tree, of the object that it commits */
   struct put_options options;
   struct blob *object;  /* WRITE: object, STAMP: value; NULL when empty */
   struct blob *context; /* STAMP */
@@ -51,11 +52,15 @@ struct slot {
   enum err read_err;        /* KNOWN, not OK: the storage could not read it; whoever waits is told so */
   uint64_t failed_sequence; /* of a commit that failed, while no later one has succeeded: the store has not all that
                              * `object` has; 0: none */
+  bool share_known;         /* `share` is of what the store has */
+  bool doubtful;            /* nobody knows what it has */
+  uint64_t share;           /* of the tree */
 };
 
 struct replica {
   struct actor actor;
   uint32_t layout_epoch;   /* step->epoch when `actor` stamped last */
+  struct growth *growth;   /* borrowed */
   uint64_t stand_in_epoch; /* the stand-in actors' incarnations are made of it */
   bool stand_in_used;      /* a dot has been issued in this epoch */
   uint64_t seed;
@@ -76,8 +81,9 @@ size_t replica_size(void) {
   return (sizeof(struct replica) + 63u) & ~(size_t)63u;
 }
 
-struct replica *replica_init(void *memory, struct actor actor, uint64_t stand_in_epoch, uint64_t seed) {
-  ASSERT(memory != NULL);
+struct replica *replica_init(void *memory, struct actor actor, uint64_t stand_in_epoch, uint64_t seed,
+                             struct growth *growth) {
+  ASSERT(memory != NULL && growth != NULL);
   ASSERT(actor.node != 0);
   ASSERT(actor.incarnation != stand_in_epoch);
   struct replica *replica = memory;
@@ -85,6 +91,7 @@ struct replica *replica_init(void *memory, struct actor actor, uint64_t stand_in
   replica->actor = actor;
   replica->stand_in_epoch = stand_in_epoch;
   replica->seed = seed;
+  replica->growth = growth;
   replica->left_head = replica->left_tail = NONE;
   map_init(&replica->map, replica->map_slots, MAP_SLOTS);
   for (uint32_t i = 0; i < PENDING_KEYS_MAX; i++) {
@@ -186,6 +193,14 @@ static enum err slot_find(struct replica *replica, struct step *step, const stru
   return ERR_OK;
 }
 
+/* What the store has is known, or about to be read again. */
+static void tree_settled(struct replica *replica, struct slot *slot) {
+  if (slot->doubtful) {
+    slot->doubtful = false;
+    growth_settled(replica->growth);
+  }
+}
+
 static void slot_free_if_idle(struct replica *replica, uint32_t index) {
   struct slot *slot = &replica->slots[index];
   if (slot->state != SLOT_KNOWN || slot->commits != 0 || slot->head != NONE || slot->listed) {
@@ -193,6 +208,7 @@ static void slot_free_if_idle(struct replica *replica, uint32_t index) {
   }
   bool removed = map_remove(&replica->map, slot->hash);
   ASSERT(removed);
+  tree_settled(replica, slot);
   blob_put(slot->key);
   blob_put(slot->object);
   *slot = (struct slot){.state = SLOT_FREE, .next = replica->free_slot};
@@ -325,6 +341,12 @@ static void commit_take(struct replica *replica, struct step *step, uint32_t ind
   step->stats->keys_new += slot->space == SPACE_OBJECTS && slot->object == NULL && object != NULL ? 1 : 0;
   step->stats->keys_gone += slot->space == SPACE_OBJECTS && slot->object != NULL && object == NULL ? 1 : 0;
   operation->adds = slot->space == SPACE_HINTS && slot->object == NULL;
+  if (slot->space == SPACE_OBJECTS) {
+    struct bytes key = blob_bytes(slot->key);
+    slot->share = slot->share_known ? slot->share : growth_share(replica->growth, key, slot->object);
+    slot->share_known = true;
+    operation->share = growth_share(replica->growth, key, object);
+  }
   blob_put(slot->object);
   slot->object = object;
   slot->commits += 1;
@@ -686,6 +708,26 @@ static void tell_hints(struct step *step, const struct slot *slot, const struct 
   step_send(step, step->self, &told);
 }
 
+/* The tree follows the store, whatever else was committed for the key since. */
+static void tree_follow(struct replica *replica, struct step *step, struct slot *slot,
+                        const struct operation *operation, enum err err) {
+  if (slot->space != SPACE_OBJECTS) {
+    return;
+  }
+  ASSERT(slot->share_known);
+  bool stale = PLANTED(tree_stale) && operation->type == MESSAGE_WRITE && slot->share != 0;
+  if (err == ERR_OK) {
+    if (!stale) {
+      growth_stored(replica->growth, step, blob_bytes(slot->key), slot->share, operation->share);
+    }
+    slot->share = operation->share;
+    tree_settled(replica, slot);
+  } else if (err != ERR_BUSY && !slot->doubtful) {
+    slot->doubtful = true; /* the store may have taken it all the same */
+    growth_doubt(replica->growth, blob_bytes(slot->key));
+  }
+}
+
 static void commit_failed(struct replica *replica, struct step *step, const struct operation *operation, enum err err) {
   COUNT(step->stats->store_errors);
   ASSERT(!PLANTED(assertion));
@@ -707,6 +749,7 @@ void replica_commit_done(struct replica *replica, struct step *step, uint64_t to
   ASSERT(slot->commits > 0);
   slot->commits -= 1;
   bool synced = (operation->flags & MESSAGE_NOSYNC) == 0;
+  tree_follow(replica, step, slot, operation, err);
   if (err == ERR_OK) {
     if (operation->commit_sequence > slot->failed_sequence) {
       slot->failed_sequence = 0;

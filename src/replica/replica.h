@@ -33,13 +33,15 @@
 #ifndef GRAMME_REPLICA_REPLICA_H
 #define GRAMME_REPLICA_REPLICA_H
 
+#include "replica/growth.h"
 #include "seam/step.h"
 
 struct replica;
 
 size_t replica_size(void);
-/* `memory` has replica_size() bytes, aligned to 64, zeroed. */
-struct replica *replica_init(void *memory, struct actor actor, uint64_t stand_in_epoch, uint64_t seed);
+/* `memory` has replica_size() bytes, aligned to 64, zeroed. `growth` is borrowed: it is told what the store takes. */
+struct replica *replica_init(void *memory, struct actor actor, uint64_t stand_in_epoch, uint64_t seed,
+                             struct growth *growth);
 
 /* Gives back every blob that is held: before the pool goes. Nobody is answered. */
 void replica_deinit(struct replica *replica);

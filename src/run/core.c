@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "member/member.h"
+#include "replica/tree.h"
 #include "run/node_parts.h"
 #include "seam/step.h"
 
@@ -123,13 +124,24 @@ static void *memory_map(size_t size) {
   return memory == MAP_FAILED ? NULL : memory;
 }
 
+/* As many leaves as a tree of one n has room for in what is given for it. */
+static uint32_t node_tree_bits(const struct options *options) {
+  uint32_t bits = 0;
+  while (bits < TREE_BITS_MAX && UINT64_C(2) * sizeof(uint64_t) << bits <= options->tree_memory) {
+    bits += 1;
+  }
+  return bits;
+}
+
 static bool core_allocate(struct node *node, char *why) {
   node->value_memory_bytes = node->options->value_memory & ~(size_t)63;
   node->shard_memory = memory_map(shard_size());
   node->value_memory = memory_map(node->value_memory_bytes);
+  node->tree_memory = memory_map(tree_memory_bytes(node_tree_bits(node->options)));
   node->effects = calloc(1, sizeof(*node->effects)); /* zeroed is empty */
   node->reply = malloc(sizeof(*node->reply));
-  if (node->shard_memory == NULL || node->value_memory == NULL || node->effects == NULL || node->reply == NULL) {
+  if (node->shard_memory == NULL || node->value_memory == NULL || node->tree_memory == NULL || node->effects == NULL ||
+      node->reply == NULL) {
     snprintf(why, NODE_WHY, "no memory; lower value-memory");
     return false;
   }
@@ -158,6 +170,8 @@ static void core_init(struct node *node, const struct memory_of_store *memory, u
       .tunables = node_tunables(options),
       .value_memory = node->value_memory,
       .value_memory_bytes = node->value_memory_bytes,
+      .tree_memory = node->tree_memory,
+      .tree_bits = node_tree_bits(options),
   };
   struct change *self = &config.self;
   self->node = node->directory.node;
@@ -211,6 +225,9 @@ void node_core_free(struct node *node) {
   }
   if (node->value_memory != NULL) {
     munmap(node->value_memory, node->value_memory_bytes);
+  }
+  if (node->tree_memory != NULL) {
+    munmap(node->tree_memory, tree_memory_bytes(node_tree_bits(node->options)));
   }
   free(node->effects);
   free(node->reply);

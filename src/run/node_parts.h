@@ -51,6 +51,7 @@ struct node {
   struct directory directory;
   void *shard_memory;
   void *value_memory;
+  void *tree_memory;
   size_t value_memory_bytes;
   struct shard *shard;
   struct effects *effects;

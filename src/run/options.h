@@ -32,6 +32,10 @@
     "capacity relative to other nodes") \
   X("node", "move-rate", BYTES, move_rate, "64mb", 0, 1099511627776, true, \
     "bytes a second that this node takes in at the most while partitions move to it; 0: no limit") \
+  X("node", "sync-rate", BYTES, sync_rate, "16mb", 0, 1099511627776, true, \
+    "bytes a second that this node reads, sends and receives at the most to compare and mend replicas; 0: any") \
+  X("node", "tree-memory", BYTES, tree_memory, "8mb", 131072, 536870912, false, \
+    "memory for the Merkle tree, 8 bytes a leaf; a leaf for each key is best; as much again for each further n") \
   X("node", "requirepass", SECRET, requirepass, "", 0, 256, true, \
     "password for clients (AUTH); empty: none") \
   X("node", "max-clients", NUMBER, max_clients, "10000", 1, 100000, true, \
@@ -62,6 +66,8 @@
     "interval of gossip (paper 4.8.1)") \
   X("timing", "peer-timeout", MILLIS, peer_timeout, "1500ms", 50, 600000, true, \
     "silence after which a node counts as down") \
+  X("timing", "sync-round", MILLIS, sync_round, "60s", 0, 86400000, true, \
+    "interval within which a node compares all that it keeps with each other replica; 0: never") \
   X("storage", "small-value", BYTES, small_value, "16kb", 0, 1048576, true, \
     "reads answer in full from all replicas up to this; larger values are read once") \
   X("storage", "disk-reserve", BYTES, disk_reserve, "64mb", 0, 1099511627776, true, \

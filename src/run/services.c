@@ -22,6 +22,8 @@ struct shard_tunables node_tunables(const struct options *options) {
       .small_value_bytes = (uint32_t)options->small_value,
       .value_max_bytes = (uint32_t)options->max_value,
       .move_bytes_per_s = options->move_rate,
+      .sync_bytes_per_s = options->sync_rate,
+      .sync_round_ns = options->sync_round * NS_PER_MS,
       .fold_records = HISTORY_FOLD_AT,
   };
 }

@@ -16,6 +16,8 @@ struct shard_tunables { /* all but the last from the option table; see run/optio
   uint32_t small_value_bytes; /* reads answer in full up to this */
   uint32_t value_max_bytes;
   uint64_t move_bytes_per_s; /* what a node receives at the most while partitions move to it */
+  uint64_t sync_bytes_per_s; /* what it reads, sends and receives at the most to compare replicas and to mend them */
+  uint64_t sync_round_ns;    /* within which it compares all that it replicates with each other replica; 0: never */
   uint32_t fold_records;     /* so many membership records that are agreed upon are folded away together */
 };
 
@@ -35,6 +37,8 @@ struct shard_config {
   struct shard_tunables tunables;
   void *value_memory; /* for the blob pool */
   size_t value_memory_bytes;
+  void *tree_memory;  /* for the Merkle tree: tree_memory_bytes(tree_bits), zeroed */
+  uint32_t tree_bits; /* the tree has two to that many leaves */
 };
 
 /* A node that has asked to be taken in, and waits for an administrator. */

@@ -25,6 +25,11 @@
   X(hint_oldest_ms, "wall-clock time of the oldest hint at the most, 0 none")              \
   X(keys_new, "keys that came into being here since the start")                     \
   X(keys_gone, "keys that were handed over and dropped here since the start")       \
+  X(sync_rounds, "rounds of comparing with all other replicas that were complete")  \
+  X(sync_found, "keys found to differ from another replica's")                      \
+  X(sync_mended, "keys that were made equal again with another replica's")          \
+  X(sync_keys, "keys listed to compare them one by one")                            \
+  X(sync_bytes, "bytes received and sent to compare replicas and to mend them")     \
   X(merges, "merges that made a third object of two")                          \
   X(truncated, "clock entries dropped past the limit")                         \
   X(overfull, "merges refused past a limit")                                   \

@@ -52,6 +52,8 @@ static bool has_store_key(enum message_type type) {
   case MESSAGE_STAMPED:
   case MESSAGE_PULL:
   case MESSAGE_PULLED:
+  case MESSAGE_COMPARE:
+  case MESSAGE_COMPARED:
     return false;
   }
   ASSERT(false); /* a message of no type */
@@ -182,14 +184,14 @@ bool step_is_up(const struct step *step, uint32_t node) {
 }
 
 uint64_t token_make(enum token_owner owner, uint64_t value) {
-  ASSERT(owner >= TOKEN_REPLICA && owner <= TOKEN_MOVE);
+  ASSERT(owner >= TOKEN_REPLICA && owner <= TOKEN_SYNC);
   ASSERT(value <= TOKEN_VALUE_MASK);
   return ((uint64_t)owner << TOKEN_VALUE_BITS) | value;
 }
 
 enum token_owner token_owner(uint64_t token) {
   uint64_t owner = token >> TOKEN_VALUE_BITS;
-  ASSERT(owner >= TOKEN_REPLICA && owner <= TOKEN_MOVE);
+  ASSERT(owner >= TOKEN_REPLICA && owner <= TOKEN_SYNC);
   return (enum token_owner)owner;
 }
 

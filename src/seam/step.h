@@ -40,8 +40,9 @@ struct step {
   bool all_done;              /* all members go by `ring` alone: base == ring, and each has said DONE of it */
   uint32_t epoch;             /* how often the live layouts have changed since the start of this node */
   const struct bucket_table *buckets;
-  const bool *up;      /* by index into ring->members; this node itself is always up */
-  const bool *base_up; /* the same for base */
+  uint64_t buckets_digest; /* of `buckets`, as of the beginning of the step */
+  const bool *up;          /* by index into ring->members; this node itself is always up */
+  const bool *base_up;     /* the same for base */
   struct local_queue *local;
 };
 
@@ -65,7 +66,7 @@ void step_reply_context(struct step *step, struct reply *reply, struct past *pas
 bool step_is_up(const struct step *step, uint32_t node);
 
 /* Storage tokens say whose they are in their top byte. */
-enum token_owner { TOKEN_REPLICA = 1, TOKEN_HANDOFF, TOKEN_MEMBER, TOKEN_MOVE };
+enum token_owner { TOKEN_REPLICA = 1, TOKEN_HANDOFF, TOKEN_MEMBER, TOKEN_MOVE, TOKEN_GROWTH, TOKEN_SYNC };
 uint64_t token_make(enum token_owner owner, uint64_t value);
 enum token_owner token_owner(uint64_t token);
 uint64_t token_value(uint64_t token); /* low 56 bits */

@@ -9,6 +9,7 @@
 #include "member/member.h"
 #include "move/move.h"
 #include "replica/replica.h"
+#include "sync/sync.h"
 #include "version/context.h"
 
 struct shard {
@@ -25,6 +26,8 @@ struct shard {
   uint32_t health_epoch; /* of the layouts that it was made up for */
   struct local_queue local;
   struct member *member;
+  struct growth *growth;
+  struct sync *sync;
   struct replica *replica;
   struct coord *coord;
   struct handoff *handoff;
@@ -38,7 +41,8 @@ static size_t align64(size_t size) {
 
 size_t shard_size(void) {
   return align64(sizeof(struct shard)) + align64(member_size()) + align64(replica_size()) + align64(coord_size()) +
-         align64(handoff_size()) + align64(move_size()) + align64(version_scratch_size());
+         align64(handoff_size()) + align64(move_size()) + align64(growth_size()) + align64(sync_size()) +
+         align64(version_scratch_size());
 }
 
 static void *carve(uint8_t **memory, size_t size) {
@@ -63,10 +67,12 @@ struct shard *shard_init(void *memory, const struct shard_config *config) {
   uint64_t stand_in = prng_u64(&shard->prng);
   uint64_t hash_seed = prng_u64(&shard->prng);
   shard->member = member_init(carve(&rest, member_size()), config);
-  shard->replica = replica_init(carve(&rest, replica_size()), config->actor, stand_in, hash_seed);
+  shard->growth = growth_init(carve(&rest, growth_size()), config);
+  shard->replica = replica_init(carve(&rest, replica_size()), config->actor, stand_in, hash_seed, shard->growth);
   shard->coord = coord_init(carve(&rest, coord_size()), (uint32_t)prng_u64(&shard->prng));
   shard->handoff = handoff_init(carve(&rest, handoff_size()), (uint32_t)prng_u64(&shard->prng));
   shard->move = move_init(carve(&rest, move_size()), config, (uint32_t)prng_u64(&shard->prng));
+  shard->sync = sync_init(carve(&rest, sync_size()), shard->growth, (uint32_t)prng_u64(&shard->prng));
   shard->scratch = carve(&rest, version_scratch_size());
   ASSERT((size_t)(rest - (uint8_t *)memory) == shard_size());
   return shard;
@@ -74,6 +80,7 @@ struct shard *shard_init(void *memory, const struct shard_config *config) {
 
 void shard_deinit(struct shard *shard) {
   ASSERT(shard->local.count == 0);
+  sync_deinit(shard->sync);
   move_deinit(shard->move);
   handoff_deinit(shard->handoff);
   coord_deinit(shard->coord);
@@ -93,6 +100,9 @@ static enum err admit_write(struct shard *shard, struct step *step) {
 static void on_message(struct shard *shard, struct step *step, uint32_t from, const struct message *message) {
   switch (message->type) {
   case MESSAGE_HEARTBEAT:
+    sync_note_heartbeat(shard->sync, step, &message->heartbeat);
+    member_message(shard->member, step, from, message);
+    break;
   case MESSAGE_GOSSIP:
   case MESSAGE_HISTORY:
   case MESSAGE_PROPS:
@@ -128,17 +138,31 @@ static void on_message(struct shard *shard, struct step *step, uint32_t from, co
       handoff_message(shard->handoff, step, from, message);
     } else if (move_owns_request(message->request)) {
       move_message(shard->move, step, from, message);
+    } else if (sync_owns_request(message->request)) {
+      sync_message(shard->sync, step, from, message);
     } else {
       coord_message(shard->coord, step, from, message);
     }
     break;
   case MESSAGE_PULL:
-  case MESSAGE_PULLED:
     move_message(shard->move, step, from, message);
+    break;
+  case MESSAGE_PULLED:
+    if (sync_owns_request(message->request)) {
+      sync_message(shard->sync, step, from, message);
+    } else {
+      move_message(shard->move, step, from, message);
+    }
+    break;
+  case MESSAGE_COMPARE:
+  case MESSAGE_COMPARED:
+    sync_message(shard->sync, step, from, message);
     break;
   case MESSAGE_READ_REPLY:
     if (move_owns_request(message->request)) {
       move_message(shard->move, step, from, message);
+    } else if (sync_owns_request(message->request)) {
+      sync_message(shard->sync, step, from, message);
     } else {
       coord_message(shard->coord, step, from, message);
     }
@@ -183,6 +207,10 @@ static void on_command(struct shard *shard, struct step *step, const struct comm
     member_change(shard->member, step, command);
     return;
   }
+  if (err == ERR_OK && command->kind == COMMAND_WAITSYNC) {
+    sync_wait(shard->sync, step, command);
+    return;
+  }
   if (err == ERR_OK && command->kind == COMMAND_BUCKET_SET) {
     err = member_set_bucket(shard->member, step, command->key, &command->props);
     step_reply(step, command->token)->err = err;
@@ -212,7 +240,29 @@ static void on_commit_done(struct shard *shard, struct step *step, const struct 
     move_commit_done(shard->move, step, event->commit.token, event->commit.err);
     break;
   case TOKEN_HANDOFF:
-    ASSERT(false && "handoff commits through the replica");
+  case TOKEN_GROWTH:
+  case TOKEN_SYNC:
+    ASSERT(false && "they commit through the replica, or nothing");
+  }
+}
+
+static void on_scan_done(struct shard *shard, struct step *step, const struct event *event) {
+  switch (token_owner(event->scan.token)) {
+  case TOKEN_MOVE:
+    move_scan_done(shard->move, step, event);
+    break;
+  case TOKEN_HANDOFF:
+    handoff_scan_done(shard->handoff, step, event);
+    break;
+  case TOKEN_GROWTH:
+    growth_scan_done(shard->growth, step, event);
+    break;
+  case TOKEN_SYNC:
+    sync_scan_done(shard->sync, step, event);
+    break;
+  case TOKEN_REPLICA:
+  case TOKEN_MEMBER:
+    ASSERT(false && "they do not scan");
   }
 }
 
@@ -233,12 +283,7 @@ static void on_event(struct shard *shard, struct step *step, const struct event 
     on_commit_done(shard, step, event);
     break;
   case EVENT_SCAN_DONE:
-    if (token_owner(event->scan.token) == TOKEN_MOVE) {
-      move_scan_done(shard->move, step, event);
-      break;
-    }
-    ASSERT(token_owner(event->scan.token) == TOKEN_HANDOFF);
-    handoff_scan_done(shard->handoff, step, event);
+    on_scan_done(shard, step, event);
     break;
   case EVENT_PEER_UP:
     member_peer_up(shard->member, step, event->peer);
@@ -265,6 +310,7 @@ static void drain_local(struct shard *shard, struct step *step) {
 static void tick(struct shard *shard, struct step *step) {
   handoff_totals(shard->handoff, &shard->health.hints, &shard->health.oldest_hint_ms);
   move_totals(shard->move, step, &shard->health);
+  sync_totals(shard->sync, step, &shard->health);
   shard->health_epoch = step->epoch;
   member_set_health(shard->member, &shard->health);
   const struct member_progress progress = {.settled = coord_is_settled(shard->coord, step->epoch),
@@ -274,6 +320,11 @@ static void tick(struct shard *shard, struct step *step) {
   member_tick(shard->member, step);
   handoff_tick(shard->handoff, step);
   move_tick(shard->move, step);
+  growth_tick(shard->growth, step);
+  sync_tick(shard->sync, step);
+  if (sync_is_waited_for(shard->sync)) {
+    sync_tell_waiters(shard->sync, step, member_least_settled(shard->member));
+  }
   drain_local(shard, step);
   replica_tick(shard->replica, step);
   drain_local(shard, step);
@@ -302,6 +353,7 @@ void shard_step(struct shard *shard, const struct event *event, struct effects *
       .local = &shard->local,
   };
   member_view(shard->member, &step);
+  growth_look(shard->growth, &step);
   on_event(shard, &step, event);
   drain_local(shard, &step);
   if (event->kind == EVENT_TICK) {
@@ -325,8 +377,12 @@ uint64_t shard_deadline(const struct shard *shard) {
   uint64_t handoff = handoff_deadline(shard->handoff);
   uint64_t coord = coord_deadline(shard->coord);
   uint64_t move = move_deadline(shard->move);
+  uint64_t growth = growth_deadline(shard->growth);
+  uint64_t sync = sync_deadline(shard->sync);
   deadline = handoff < deadline ? handoff : deadline;
   deadline = move < deadline ? move : deadline;
+  deadline = growth < deadline ? growth : deadline;
+  deadline = sync < deadline ? sync : deadline;
   return coord < deadline ? coord : deadline;
 }
 
@@ -408,6 +464,14 @@ void shard_set_tunables(struct shard *shard, const struct shard_tunables *tunabl
 
 const struct blob_pool *shard_value_pool(const struct shard *shard) {
   return &shard->pool;
+}
+
+uint32_t shard_sync_list(const struct shard *shard, struct sync_view *out, uint32_t capacity) {
+  return sync_list(shard->sync, shard_reading_ring(shard), out, capacity);
+}
+
+const struct tree *shard_tree(const struct shard *shard) {
+  return growth_is_whole(shard->growth) ? growth_tree(shard->growth) : NULL;
 }
 
 uint32_t shard_in_flight(const struct shard *shard) {

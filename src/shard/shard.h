@@ -32,6 +32,11 @@ const struct ring *shard_base_ring(const struct shard *shard);    /* what all ar
 void shard_layout(const struct shard *shard, struct layout_view *out);
 uint32_t shard_candidates(const struct shard *shard, struct candidate_view *out, uint32_t capacity);
 const struct history *shard_history(const struct shard *shard);
+struct sync_view;
+/* How this node stands with those with which it compares what it keeps. Walks all partitions. */
+uint32_t shard_sync_list(const struct shard *shard, struct sync_view *out, uint32_t capacity);
+struct tree;
+const struct tree *shard_tree(const struct shard *shard); /* NULL: it is being grown */
 const struct bucket_table *shard_buckets(const struct shard *shard);
 const struct shard_stats *shard_stats(const struct shard *shard);
 struct context_binding;

@@ -9,7 +9,7 @@
 #define OFFSET_CHECKED 8u /* the checksum is over what follows, seeded with the body size before it */
 
 #define POSITION_SIZE 16u /* a store key begins with one; ring/position.h stands above this layer */
-#define HEARTBEAT_SIZE (26u + 32u + 25u + 24u)
+#define HEARTBEAT_SIZE (26u + 32u + 16u + 25u + 24u)
 #define GOSSIP_SIZE 16u
 #define OPTIONS_SIZE 13u
 #define PUT_FLAGS_ALL ((unsigned)PUT_TOMBSTONE | (unsigned)PUT_KEEP_EXPIRY)
@@ -65,6 +65,10 @@ static unsigned fields_of(unsigned type) {
     return FIELD_ERR | FIELD_OBJECT;
   case MESSAGE_OFFER:
     return FIELD_DIGEST | FIELD_KEY;
+  case MESSAGE_COMPARE:
+    return FIELD_OBJECT;
+  case MESSAGE_COMPARED:
+    return FIELD_ERR | FIELD_OBJECT;
   default:
     return 0;
   }
@@ -129,6 +133,10 @@ static void heartbeat_write(struct writer *w, const struct heartbeat *heartbeat)
   write_u64(w, heartbeat->strays);
   write_u32(w, heartbeat->parts_wanted);
   write_u32(w, heartbeat->parts_held);
+  write_u32(w, heartbeat->sync_differ);
+  write_u32(w, heartbeat->sync_age_ms);
+  write_u32(w, heartbeat->sync_asked);
+  write_u32(w, heartbeat->sync_settled);
   write_u8(w, heartbeat->sealed);
   write_u8(w, heartbeat->nospace);
   write_u32(w, heartbeat->mark.base_count);
@@ -250,6 +258,10 @@ static bool heartbeat_read(struct reader *r, struct heartbeat *heartbeat) {
   heartbeat->strays = read_u64(r);
   heartbeat->parts_wanted = read_u32(r);
   heartbeat->parts_held = read_u32(r);
+  heartbeat->sync_differ = read_u32(r);
+  heartbeat->sync_age_ms = read_u32(r);
+  heartbeat->sync_asked = read_u32(r);
+  heartbeat->sync_settled = read_u32(r);
   heartbeat->sealed = read_u8(r);
   heartbeat->nospace = read_u8(r);
   heartbeat->mark.base_count = read_u32(r);

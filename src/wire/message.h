@@ -35,10 +35,13 @@
   X(READ_REPLY, 13)    /* request, owner, err, digest, object (empty: absent), flag CLOCK                    */       \
   X(FORWARD, 14)       /* request, key, object = value, context, body options: coordinate this put for me    */       \
   X(FORWARD_REPLY, 15) /* request, err, outcome, object = context past as a clock                            */       \
-  X(PULL, 16)          /* request, partition, key = from there on (empty: its beginning), digest = bytes at the  */   \
-                       /* most, flag FULL: list what you hold of the partition, with FULL the objects too    */       \
+  X(PULL, 16)          /* request, partition, key = behind there (empty: its beginning), digest = bytes at most */    \
+                       /* owner = leading bits of positions that are to be those of `key` (0: all of the     */       \
+                       /* partition), flag FULL: list what you hold there, with FULL the objects too         */       \
   X(PULLED, 17)        /* request, partition, err, object = entries (see move/move.h), flag LAST: that was all   */   \
   X(OFFER, 18)         /* request, key, digest: do you hold this very object durably? WRITE_ACK: OK, or ABSENT   */   \
+  X(COMPARE, 19)       /* request, partition, object = sums of Merkle trees (sync/compare.h), flags ENGAGE, LAST */    \
+  X(COMPARED, 20)      /* request, partition, err, object = which of them differ                             */       \
   /* never on the wire: a coordinator to its own node's replica */                                                    \
   X(STAMP, 64)        /* request, owner, key, object = value, context, options, digest = epoch of the layouts that */ \
                       /* it was planned by: stamp a new version                                               */      \
@@ -64,7 +67,8 @@ enum message_flag {
   MESSAGE_WANT = 32,   /* HISTORY, PROPS: send yours in return */
   MESSAGE_NOSYNC = 64, /* WRITE, STAMP: dw = 0, need not be synced */
   MESSAGE_BLIND = 128, /* FORWARD, STAMP: no context: use the coordinator's own */
-  MESSAGE_LAST = 1,    /* PULLED: the partition ends here */
+  MESSAGE_LAST = 1,    /* PULLED: the partition ends here. COMPARE: that was the last of the partition */
+  MESSAGE_ENGAGE = 2,  /* COMPARE: the partition is compared key by key from now on, until LAST */
 };
 
 /* Options of a put, in FORWARD and STAMP; see enum put_flag and coord.h. */

@@ -23,7 +23,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from support import (Cluster, HOST, Resp, START_SECONDS, STOP_SECONDS, free_ports, port_is_free, program, release_ports,  # noqa: E402
                      run, wait_until)
 
-COMMANDS = ["dev", "server", "status", "ring", "plan", "commit", "abort", "get", "put", "del", "explain", "help"]
+COMMANDS = ["dev", "server", "status", "wait-sync", "ring", "plan", "commit", "abort", "get", "put", "del", "explain", "help"]
 
 
 class CliCase(unittest.TestCase):

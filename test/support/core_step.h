@@ -31,6 +31,7 @@ static struct {
   struct history history;
   struct ring ring;
   struct bucket_table buckets;
+  uint64_t buckets_digest; /* as membership would keep it */
   bool up[MEMBERS_MAX];
   const struct ring *base; /* NULL: the ring, nothing moves */
   bool base_up[MEMBERS_MAX];
@@ -114,6 +115,7 @@ static inline struct step core_step(void) {
                        .all_done = core.all_done,
                        .epoch = core.epoch,
                        .buckets = &core.buckets,
+                       .buckets_digest = core.buckets_digest,
                        .up = core.up,
                        .local = &core.local};
 }

@@ -26,6 +26,7 @@
 #include "base/prng.h"
 #include "front/base64url.h"
 #include "front/front.h"
+#include "sync/sync.h"
 #include "version/context.h"
 
 #define WORLD_CLIENTS 8u
@@ -173,6 +174,13 @@ const struct ring *shard_reading_ring(const struct shard *shard) {
 const struct ring *shard_base_ring(const struct shard *shard) {
   (void)shard;
   return &world.ring;
+}
+
+uint32_t shard_sync_list(const struct shard *shard, struct sync_view *out, uint32_t capacity) {
+  (void)shard;
+  assert_true(capacity > 0);
+  out[0] = (struct sync_view){.node = WORLD_SELF + 1u, .partitions = 40, .keys_differ = 3, .found = 5, .whole_ns = 1};
+  return 1;
 }
 
 void shard_layout(const struct shard *shard, struct layout_view *out) {

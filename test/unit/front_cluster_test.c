@@ -521,7 +521,30 @@ static void the_cluster_is_described_in_json(void **state) {
   assert_int_equal(json_array_size(json_object_get(ring, "owners")), 64);
   assert_int_equal(json_array_size(json_object_get(ring, "members")), 3);
   json_decref(ring);
-  check(client, "DYNAMO.CLUSTER WAITSYNC\r\n", "-ERR DYNAMO.CLUSTER WAITSYNC is not offered in this version\r\n");
+}
+
+static void status_tells_how_replicas_compare(void **state) {
+  (void)state;
+  struct client *client = world_connect();
+  json_t *status = ask_json(client, "DYNAMO.CLUSTER STATUS\r\n");
+  const json_t *other = json_array_get(json_object_get(status, "compared"), 0);
+  assert_int_equal(number_at(other, "partitions"), 40);
+  assert_int_equal(number_at(other, "keys_differ"), 3);
+  assert_int_equal(number_at(other, "found"), 5);
+  assert_true(number_at(other, "age_ms") >= 1);
+  assert_true(json_is_null(json_object_get(json_object_get(status, "totals"), "compared_age_ms")));
+  json_decref(status);
+}
+
+static void waitsync_takes_its_time_and_hands_it_to_the_core(void **state) {
+  (void)state;
+  struct client *client = world_connect();
+  check(client, "DYNAMO.CLUSTER WAITSYNC TIMEOUT 0\r\n", "-ERR TIMEOUT is in milliseconds, from 1 to 86400000\r\n");
+  check(client, "DYNAMO.CLUSTER WAITSYNC 5\r\n", "-ERR syntax error\r\n");
+  check(client, "DYNAMO.CLUSTER WAITSYNC TIMEOUT 250\r\n", "+OK\r\n");
+  assert_int_equal(world.command_count, 1);
+  assert_int_equal(world.commands[0].command.kind, COMMAND_WAITSYNC);
+  assert_int_equal(world.commands[0].command.timeout_ns, 250000000u);
 }
 
 static void nothing_moves_while_nothing_changes(void **state) {
@@ -842,6 +865,8 @@ int main(void) {
       WORLD_TEST(buckets_are_shown_and_set),
       WORLD_TEST(a_bucket_is_looked_at_when_all_before_is_answered),
       WORLD_TEST(the_cluster_is_described_in_json),
+      WORLD_TEST(status_tells_how_replicas_compare),
+      WORLD_TEST(waitsync_takes_its_time_and_hands_it_to_the_core),
       WORLD_TEST(nothing_moves_while_nothing_changes),
       WORLD_TEST(a_change_that_is_under_way_is_described),
       WORLD_TEST(a_plan_shows_what_would_move_and_changes_nothing),

@@ -21,9 +21,10 @@ static const uint8_t some_reason[] = "node b is down";
 #define TEXT(array) ((struct bytes){(array), sizeof(array) - 1})
 
 static const enum message_type wire_types[] = {
-    MESSAGE_HEARTBEAT,   MESSAGE_GOSSIP, MESSAGE_HISTORY,   MESSAGE_PROPS, MESSAGE_JOIN,
-    MESSAGE_JOIN_RESULT, MESSAGE_WRITE,  MESSAGE_WRITE_ACK, MESSAGE_READ,  MESSAGE_READ_REPLY,
-    MESSAGE_FORWARD,     MESSAGE_PULL,   MESSAGE_PULLED,    MESSAGE_OFFER, MESSAGE_FORWARD_REPLY,
+    MESSAGE_HEARTBEAT,   MESSAGE_GOSSIP,   MESSAGE_HISTORY,   MESSAGE_PROPS, MESSAGE_JOIN,
+    MESSAGE_JOIN_RESULT, MESSAGE_WRITE,    MESSAGE_WRITE_ACK, MESSAGE_READ,  MESSAGE_READ_REPLY,
+    MESSAGE_FORWARD,     MESSAGE_PULL,     MESSAGE_PULLED,    MESSAGE_OFFER, MESSAGE_FORWARD_REPLY,
+    MESSAGE_COMPARE,     MESSAGE_COMPARED,
 };
 #define WIRE_TYPES (sizeof(wire_types) / sizeof(wire_types[0]))
 
@@ -46,6 +47,10 @@ static struct heartbeat example_heartbeat(void) {
       .mark.phase = MARK_READS,
       .history_digest = UINT64_C(0xddddeeeeffff0000),
       .props_digest = UINT64_C(0x5678567856785678),
+      .sync_differ = 0x71,
+      .sync_age_ms = 0x72000001,
+      .sync_asked = 0x74,
+      .sync_settled = 0x73,
       .fences = UINT64_C(0x1234123412341234),
   };
 }
@@ -120,6 +125,13 @@ static struct message example(enum message_type type) {
   case MESSAGE_OFFER:
     m.digest = 0xabcdef;
     m.key = TEXT(store_key);
+    break;
+  case MESSAGE_COMPARE:
+    m.object = TEXT(some_object);
+    break;
+  case MESSAGE_COMPARED:
+    m.err = ERR_STALE;
+    m.object = TEXT(some_object);
     break;
   case MESSAGE_FORWARD_REPLY:
     m.err = ERR_QUORUM;
@@ -311,9 +323,9 @@ static void values_that_make_no_sense_are_refused(void **state) {
   expect_after_change(MESSAGE_FORWARD_REPLY, body + 1, QUORUM_DW + 1, ERR_CORRUPT);
   expect_after_change(MESSAGE_FORWARD_REPLY, body + 4, REPLICAS_MAX + 1, ERR_CORRUPT);
   expect_after_change(MESSAGE_FORWARD, body + 12, 4, ERR_CORRUPT);   /* an unknown flag of the put */
-  expect_after_change(MESSAGE_HEARTBEAT, body + 56, 2, ERR_CORRUPT); /* sealed, nospace, the phase of the mark */
-  expect_after_change(MESSAGE_HEARTBEAT, body + 57, 255, ERR_CORRUPT);
-  expect_after_change(MESSAGE_HEARTBEAT, body + 82, MARK_DONE + 1, ERR_CORRUPT);
+  expect_after_change(MESSAGE_HEARTBEAT, body + 72, 2, ERR_CORRUPT); /* sealed, nospace, the phase of the mark */
+  expect_after_change(MESSAGE_HEARTBEAT, body + 73, 255, ERR_CORRUPT);
+  expect_after_change(MESSAGE_HEARTBEAT, body + 98, MARK_DONE + 1, ERR_CORRUPT);
   expect_after_change(MESSAGE_READ, OFFSET_PARTITION + 1, PARTITIONS_MAX / 256, ERR_CORRUPT);
 }
 
@@ -393,7 +405,7 @@ static void what_is_sent_all_the_time_is_small(void **state) {
   struct message heartbeat = example(MESSAGE_HEARTBEAT);
   struct message gossip = example(MESSAGE_GOSSIP);
   struct message ack = example(MESSAGE_WRITE_ACK);
-  assert_true(message_frame_size(&heartbeat) <= 144);
+  assert_true(message_frame_size(&heartbeat) <= 160);
   assert_true(message_frame_size(&gossip) <= 52);
   assert_true(message_frame_size(&ack) <= 48);
 }

@@ -6,8 +6,11 @@
 #define OTHER 2u
 #define STAND_IN_EPOCH 77u
 #define INCARNATION 11u
+#define TREE_BITS 8u
 
 static struct replica *replica;
+static struct growth *growth;
+static void *tree_memory;
 static struct blob *key; /* the one that all is about */
 
 static void begin(void) {
@@ -15,7 +18,10 @@ static void begin(void) {
   void *memory = aligned_alloc(64, replica_size());
   assert_non_null(memory);
   struct actor actor = {.incarnation = INCARNATION, .node = SELF};
-  replica = replica_init(memory, actor, STAND_IN_EPOCH, 3);
+  struct shard_config config = {.tree_memory = calloc(1, tree_memory_bytes(TREE_BITS)), .tree_bits = TREE_BITS};
+  tree_memory = config.tree_memory;
+  growth = growth_init(aligned_alloc(64, growth_size()), &config);
+  replica = replica_init(memory, actor, STAND_IN_EPOCH, 3, growth);
   key = store_key("k");
 }
 
@@ -24,6 +30,8 @@ static void end(void) {
   blob_put(key);
   core_end();
   free(replica);
+  free(growth);
+  free(tree_memory);
 }
 
 static void say(uint32_t from, const struct message *message) {

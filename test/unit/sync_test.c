@@ -1,0 +1,253 @@
+/* Anti-entropy by itself: what a node asks, what it answers, and that it rests when it can do nothing. Whole exchanges
+ * are the simulator's. */
+#include "support/core_step.h"
+
+#include "base/heap.h"
+#include "sync/compare.h"
+#include "sync/sync.h"
+
+#define BITS 8u
+#define OTHER 2u
+
+static struct sync *sync;
+static struct growth *growth;
+static void *tree_memory;
+
+static void tick(void) {
+  struct step step = core_step();
+  growth_look(growth, &step);
+  growth_tick(growth, &step);
+  sync_tick(sync, &step);
+}
+
+/* The time goes on to the next deadline; how far. */
+static void tick_when_due(void) {
+  uint64_t due_ns = sync_deadline(sync);
+  core.now_ns = due_ns > core.now_ns ? due_ns : core.now_ns;
+  tick();
+}
+
+static void grow(void) {
+  struct step step = core_step();
+  struct event event = {.kind = EVENT_SCAN_DONE};
+  event.scan.token = token_make(TOKEN_GROWTH, 0);
+  event.scan.end = true;
+  growth_scan_done(growth, &step, &event);
+  assert_true(growth_is_whole(growth));
+}
+
+static void begin(void) {
+  core_begin(3);
+  core.tunables.sync_round_ns = 10000 * MS;
+  struct shard_config config = {.tree_memory = calloc(1, tree_memory_bytes(BITS)), .tree_bits = BITS};
+  tree_memory = config.tree_memory;
+  growth = growth_init(aligned_alloc(64, growth_size()), &config);
+  sync = sync_init(aligned_alloc(64, sync_size()), growth, 7);
+  tick();
+  grow();
+}
+
+static void end(void) {
+  sync_deinit(sync);
+  core_end();
+  free(sync);
+  free(growth);
+  free(tree_memory);
+}
+
+/* Ticks until a node is sent a COMPARE; which. It stays until the next step. */
+static uint32_t compare_wait(struct message *compare) {
+  for (uint32_t i = 0; i < 20; i++) {
+    tick_when_due();
+    for (uint32_t node = 2; node <= 3; node++) {
+      const struct message *sent = core_sent(node, MESSAGE_COMPARE);
+      if (sent != NULL) {
+        *compare = *sent;
+        return node;
+      }
+    }
+  }
+  fail_msg("nothing was compared");
+  return 0;
+}
+
+static void say(uint32_t from, const struct message *message) {
+  struct step step = core_step();
+  sync_message(sync, &step, from, message);
+}
+
+static void answer_equal(uint32_t from, const struct message *compare) {
+  uint32_t roots = (uint32_t)((compare->object.size - COMPARE_FIXED_BYTES) / (FAMILY_FIXED_BYTES + 8u));
+  uint8_t bytes[1 + SYNC_ROOTS_MAX / 8] = {BITS};
+  struct message compared = {
+      .type = MESSAGE_COMPARED, .request = compare->request, .object = {bytes, 1u + (roots + 7u) / 8u}};
+  say(from, &compared);
+}
+
+static struct heartbeat totals(void) {
+  struct heartbeat health = {0};
+  struct step step = core_step();
+  sync_totals(sync, &step, &health);
+  return health;
+}
+
+static void a_round_in_which_all_is_equal_is_complete(void **state) {
+  (void)state;
+  begin();
+  struct message compare;
+  assert_int_equal(totals().sync_age_ms, 0);
+  for (uint32_t i = 0; i < 2; i++) {
+    uint32_t node = compare_wait(&compare);
+    answer_equal(node, &compare);
+  }
+  tick_when_due();
+  assert_true(totals().sync_age_ms > 0);
+  assert_int_equal(totals().sync_differ, 0);
+  assert_int_equal(core.stats.sync_rounds, 1);
+  uint64_t due_ns = sync_deadline(sync);
+  assert_true(due_ns > core.now_ns + 9000 * MS);
+  end();
+}
+
+static void an_ask_is_settled_by_a_round_that_began_after_it(void **state) {
+  (void)state;
+  begin();
+  struct message compare;
+  uint32_t node = compare_wait(&compare);
+  uint32_t ask = sync_ask(sync, core.now_ns);
+  answer_equal(node, &compare);
+  node = compare_wait(&compare);
+  answer_equal(node, &compare);
+  tick_when_due();
+  assert_int_equal(core.stats.sync_rounds, 1);
+  assert_true(totals().sync_settled < ask);
+  for (uint32_t i = 0; i < 2; i++) {
+    node = compare_wait(&compare);
+    answer_equal(node, &compare);
+  }
+  tick_when_due();
+  assert_int_equal(totals().sync_settled, ask);
+  end();
+}
+
+static void a_node_that_is_silent_leaves_the_round_incomplete(void **state) {
+  (void)state;
+  begin();
+  struct message compare;
+  (void)compare_wait(&compare);
+  uint32_t node = compare_wait(&compare); /* the first has had its time */
+  answer_equal(node, &compare);
+  tick_when_due();
+  assert_int_equal(core.stats.sync_rounds, 0);
+  assert_int_equal(totals().sync_age_ms, 0);
+  end();
+}
+
+static void a_round_that_can_not_go_on_does_not_keep_the_node_awake(void **state) {
+  (void)state;
+  begin();
+  struct message compare;
+  (void)compare_wait(&compare);
+  struct blob *key = store_key("k");
+  growth_doubt(growth, blob_bytes(key)); /* sums are not to be trusted */
+  blob_put(key);
+  for (uint32_t i = 0; i < 20; i++) {
+    tick_when_due();
+    assert_true(sync_deadline(sync) > core.now_ns);
+  }
+  growth_settled(growth);
+  end();
+}
+
+/* What the node answers to a COMPARE of the other's; the answer's bits in `*bits`. */
+static enum err answer_of(const struct message *compare, uint8_t *bits) {
+  struct message asked = *compare;
+  asked.request = 1;
+  say(OTHER, &asked);
+  const struct message *compared = core_sent(OTHER, MESSAGE_COMPARED);
+  assert_non_null(compared);
+  *bits = compared->object.size > 1 ? compared->object.data[1] : 0;
+  return compared->err;
+}
+
+static void sums_that_are_others_here_are_told(void **state) {
+  (void)state;
+  begin();
+  struct message compare;
+  uint8_t bits = 0;
+  (void)compare_wait(&compare);
+  struct blob *mine = blob_copy(&core.pool, compare.object);
+  compare.object = blob_bytes(mine);
+  compare.object_blob = mine;
+  assert_int_equal(answer_of(&compare, &bits), ERR_OK);
+  assert_int_equal(bits, 0);
+  mine->data[COMPARE_FIXED_BYTES + FAMILY_FIXED_BYTES] ^= 1; /* the first sum */
+  assert_int_equal(answer_of(&compare, &bits), ERR_OK);
+  assert_int_equal(bits, 1);
+  mine->data[0] ^= 1; /* another layout */
+  assert_int_equal(answer_of(&compare, &bits), ERR_STALE);
+  mine->data[0] ^= 1;
+  mine->data[16] = BITS + 1; /* nodes below the leaves */
+  assert_int_equal(answer_of(&compare, &bits), ERR_BADARG);
+  mine->data[16] = 0; /* nodes above the partitions */
+  assert_int_equal(answer_of(&compare, &bits), ERR_BADARG);
+  blob_put(mine);
+  end();
+}
+
+static void what_is_cut_short_anywhere_is_refused(void **state) {
+  (void)state;
+  begin();
+  struct message compare;
+  uint8_t bits = 0;
+  (void)compare_wait(&compare);
+  struct blob *mine = blob_copy(&core.pool, compare.object);
+  compare.object_blob = mine;
+  for (size_t size = 0; size < mine->size; size++) {
+    bool whole = size >= COMPARE_FIXED_BYTES && (size - COMPARE_FIXED_BYTES) % (FAMILY_FIXED_BYTES + 8u) == 0;
+    compare.object = (struct bytes){mine->data, size};
+    assert_int_equal(answer_of(&compare, &bits), whole ? ERR_OK : ERR_BADARG);
+  }
+  blob_put(mine);
+  end();
+}
+
+static void a_partition_is_compared_key_by_key_by_one_at_a_time(void **state) {
+  (void)state;
+  begin();
+  struct message compare;
+  uint8_t bits = 0;
+  (void)compare_wait(&compare);
+  struct blob *mine = blob_copy(&core.pool, compare.object);
+  compare.object = blob_bytes(mine);
+  compare.object_blob = mine;
+  compare.flags = MESSAGE_ENGAGE;
+  assert_int_equal(answer_of(&compare, &bits), ERR_OK);
+  struct message third = compare;
+  third.request = 2;
+  say(3, &third);
+  assert_int_equal(core_sent(3, MESSAGE_COMPARED)->err, ERR_BUSY);
+  struct message last = compare;
+  last.flags = MESSAGE_LAST;
+  say(3, &last); /* not its own */
+  say(3, &third);
+  assert_int_equal(core_sent(3, MESSAGE_COMPARED)->err, ERR_BUSY);
+  say(OTHER, &last);
+  say(3, &third);
+  assert_int_equal(core_sent(3, MESSAGE_COMPARED)->err, ERR_OK);
+  blob_put(mine);
+  end();
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_round_in_which_all_is_equal_is_complete),
+      cmocka_unit_test(an_ask_is_settled_by_a_round_that_began_after_it),
+      cmocka_unit_test(a_node_that_is_silent_leaves_the_round_incomplete),
+      cmocka_unit_test(a_round_that_can_not_go_on_does_not_keep_the_node_awake),
+      cmocka_unit_test(sums_that_are_others_here_are_told),
+      cmocka_unit_test(what_is_cut_short_anywhere_is_refused),
+      cmocka_unit_test(a_partition_is_compared_key_by_key_by_one_at_a_time),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
