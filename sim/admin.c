@@ -553,7 +553,7 @@ static void act(void *context, uint64_t ignored) {
 
 static void start_spare(void *context, uint64_t node) {
   struct admin *admin = context;
-  if (!admin->run->world->nodes[node].alive && !admin->stopped) {
+  if (!admin->run->world->nodes[node].alive && !admin->stopped && !admin->dead[node]) {
     process_start(admin->run->world, (uint32_t)node);
   }
 }

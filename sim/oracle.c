@@ -386,6 +386,7 @@ void oracle_committed(struct oracle *oracle, uint32_t node, enum space space, st
     version->coordinator = version->coordinator == 0 ? node + 1 : version->coordinator;
     if (!siblings_have(&view->siblings, after.numbers[i])) {
       move_taken(oracle->run, node, after.numbers[i]);
+      version->taken |= UINT64_C(1) << node;
     }
     if (!version->past_known) { /* its coordinator stamps it: this is what it has seen */
       version->past_known = true;

@@ -397,7 +397,10 @@ static void judge(struct run *run) {
   bool recoverable = run->plan.profile == PROFILE_RECOVERABLE;
   memset(final, 0, sizeof final);
   bool rest = come_to_rest(run, recoverable);
-  oracle_place(&run->oracle, admin_ring(run->admin));
+  const struct ring *ring = admin_ring(run->admin);
+  if (ring->partition_count > 0) { /* else all members have lost what they knew: there is no cluster any more */
+    oracle_place(&run->oracle, ring);
+  }
   if (recoverable && run->plan.on[FEATURE_sync]) {
     compare_all(run);
   }

@@ -1,6 +1,6 @@
-/* hints: a hint is deleted only when its owner has durably all that is in it, or (an owner that is no member any more)
- * all replicas of its key have; delivered a second time after its
- * owner had acknowledged it, it has no effect; after healing no hint is left, and the count of hints says so. */
+/* hints: a hint is deleted only when its owner has durably all that is in it, or (an owner that is no member any more,
+ * or does not replicate the key any more) all replicas of its key have; delivered a second time after its owner had
+ * acknowledged it, it has no effect; after healing no hint is left, and the count of hints says so. */
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -129,7 +129,7 @@ void hints_dropped(struct run *run, uint32_t keeper, uint32_t owner, uint32_t ke
   uint32_t missing = 0;
   run->checks.looked[CHECK_hints] += 1;
   if (!run->oracle.disk_destroyed[owner] && !hints_node_has(run, owner, key, hint, &missing) &&
-      !handed_over(run, keeper, owner, key, hint)) {
+      !handed_over(run, keeper, owner, key, hint) && !has_passed_on(run, owner, key, hint)) {
     check_fail(run, CHECK_hints, key,
                "node %" PRIu32 " deletes its hint %s of %s, and node %" PRIu32 " has not got %" PRIu32 " durably",
                keeper + 1, siblings_text(hint), run->oracle.keys[key].text, owner + 1, missing);

@@ -70,14 +70,19 @@ static uint16_t index_in(const struct ring *ring, uint32_t node) {
   return index < 0 ? NO_RING_INDEX : (uint16_t)index;
 }
 
-/* What the rings and the history say of a peer. */
+/* What the rings and the history say of a peer. One that they bring in has had no reason yet to say anything to us. */
 static void look_up(const struct member *member, struct peer *peer) {
   ASSERT(peer->node != member->self);
+  bool was_live = is_live(peer);
   peer->ring_index = index_in(member->target, peer->node);
   peer->base_index = index_in(member->base, peer->node);
   bool newest = ring_find(member->newest, peer->node) >= 0;
   peer->known = newest || is_live(peer);
   peer->removed = !newest && (peer->known || history_knows(&member->records.history, peer->node) == KNOWN_GONE);
+  if (is_live(peer) && !was_live) {
+    peer->awaited = layout_phase(member) == MARK_NONE;
+    peer->awaited_ns = 0;
+  }
 }
 
 /* Puts the fence of a peer up or down, and shows whether it is up. */
@@ -220,7 +225,6 @@ static void give_members_places(struct member *member, const struct ring *ring) 
     if (node != member->self && find_mutable(detector, node) == NULL) {
       struct peer *peer = take_place(detector, node, true);
       ASSERT(peer != NULL);
-      peer->awaited = layout_phase(member) == MARK_NONE;
       look_up(member, peer);
       settle(member, peer);
     }

@@ -33,9 +33,9 @@ struct peer {
   bool told;    /* there has been a heartbeat */
   bool foreign; /* it has told the history of another cluster */
   bool fenced;
-  bool awaited;        /* not connected yet since the layouts in which we met it are new to us: it need not be down */
-  uint64_t awaited_ns; /* since when */
-  bool abreast;        /* of one that is removed: its mark says at least what ours says */
+  bool awaited;           /* not heard since the layouts that brought it in are new to us: it need not be down */
+  uint64_t awaited_ns;    /* since when */
+  bool abreast;           /* of one that is removed: its mark says at least what ours says */
   uint64_t last_heard_ns; /* 0: never */
   /* Our monotonic clock less its, at the arrival of its quickest message: in this window, and in the one before. */
   bool lag_known;

@@ -59,8 +59,10 @@ struct slot {
 
 struct replica {
   struct actor actor;
-  uint32_t layout_epoch;   /* step->epoch when `actor` stamped last */
-  struct growth *growth;   /* borrowed */
+  struct growth *growth;  /* borrowed */
+  bool dropped;           /* objects that may have dots of `actor` have been given away, all of them ... */
+  uint32_t dropped_epoch; /* ... while the live layouts and the buckets, which say what it replicates, were these */
+  uint64_t dropped_buckets;
   uint64_t stand_in_epoch; /* the stand-in actors' incarnations are made of it */
   bool stand_in_used;      /* a dot has been issued in this epoch */
   uint64_t seed;
@@ -302,18 +304,48 @@ static void answer_read(struct replica *replica, struct step *step, const struct
 
 static void primary_forgets(struct replica *replica, struct step *step) {
   replica->actor.incarnation = prng_u64(step->prng);
+  replica->dropped = false;
   COUNT(step->stats->incarnations);
 }
 
-/* Who stamps: for each owner that this node stands in for another actor, new whenever hints have been given away. */
+/* What this node replicates has changed since it gave objects away: it may get them back, and not with all its dots. */
+static void primary_forgets_dropped(struct replica *replica, struct step *step) {
+  bool same = replica->dropped_epoch == step->epoch && replica->dropped_buckets == step->buckets_digest;
+  if (replica->dropped && !same) {
+    primary_forgets(replica, step);
+  }
+}
+
+static struct bucket_props key_props(const struct step *step, const struct slot *slot) {
+  struct bytes key = slot_store_key(slot);
+  ASSERT(key.size >= POSITION_BYTES);
+  struct bytes user_key = {key.data + POSITION_BYTES, key.size - POSITION_BYTES};
+  return bucket_find(step->buckets, bucket_of_key(user_key));
+}
+
+static bool is_owned(const struct step *step, const struct slot *slot) {
+  const struct ring *rings[2] = {step->ring, step->base};
+  struct position position = position_read(slot_store_key(slot).data);
+  uint32_t n = key_props(step, slot).n;
+  bool owned = false;
+  for (uint32_t i = 0; i < 2 && rings[i]->partition_count > 0; i++) {
+    uint32_t partition = position_partition(position, rings[i]->partition_count);
+    owned = owned || ring_rank(rings[i], partition, n, step->self) < n;
+  }
+  return owned;
+}
+
+/* Who stamps: for each owner that this node stands in for another actor, new whenever hints have been given away; for a
+ * key that it does not replicate any more, since the put was planned, one for this dot alone. */
 static struct actor stamping_actor(struct replica *replica, struct step *step, const struct slot *slot,
                                    const struct operation *operation) {
   ASSERT(operation->type == MESSAGE_STAMP);
+  if (slot->space == SPACE_OBJECTS && operation->digest != step->epoch && !is_owned(step, slot)) {
+    COUNT(step->stats->incarnations);
+    return (struct actor){.node = replica->actor.node, .incarnation = prng_u64(step->prng)};
+  }
   if (slot->space == SPACE_OBJECTS) {
-    if (replica->layout_epoch != step->epoch || operation->digest != step->epoch) {
-      replica->layout_epoch = step->epoch;
-      primary_forgets(replica, step);
-    }
+    primary_forgets_dropped(replica, step);
     return replica->actor;
   }
   ASSERT(slot->owner != 0);
@@ -360,13 +392,6 @@ static void commit_take(struct replica *replica, struct step *step, uint32_t ind
   operation->object = NULL;
   step_commit(step, token_make(TOKEN_REPLICA, PENDING_KEYS_MAX + (uint64_t)index), slot->space, slot->key, object,
               sync);
-}
-
-static struct bucket_props key_props(const struct step *step, const struct slot *slot) {
-  struct bytes key = slot_store_key(slot);
-  ASSERT(key.size >= POSITION_BYTES);
-  struct bytes user_key = {key.data + POSITION_BYTES, key.size - POSITION_BYTES};
-  return bucket_find(step->buckets, bucket_of_key(user_key));
 }
 
 /* Is the slot's object in the store, and synced if that is wanted? */
@@ -483,18 +508,6 @@ static void run_offer(struct replica *replica, struct step *step, uint32_t index
 }
 
 /* Is this node a replica of the key in a live layout? */
-static bool is_owned(const struct step *step, const struct slot *slot) {
-  const struct ring *rings[2] = {step->ring, step->base};
-  struct position position = position_read(slot_store_key(slot).data);
-  uint32_t n = key_props(step, slot).n;
-  bool owned = false;
-  for (uint32_t i = 0; i < 2 && rings[i]->partition_count > 0; i++) {
-    uint32_t partition = position_partition(position, rings[i]->partition_count);
-    owned = owned || ring_rank(rings[i], partition, n, step->self) < n;
-  }
-  return owned;
-}
-
 static bool run_drop(struct replica *replica, struct step *step, uint32_t index) {
   const struct operation *operation = &replica->operations[index];
   const struct slot *slot = &replica->slots[operation->slot];
@@ -509,7 +522,10 @@ static bool run_drop(struct replica *replica, struct step *step, uint32_t index)
     answer_error(replica, step, operation, ERR_STALE); /* the layouts have changed since it was asked for */
     return true;
   } else {
-    replica->layout_epoch = step->epoch - 1; /* its dots go with it: the next stamp is another incarnation's */
+    primary_forgets_dropped(replica, step);
+    replica->dropped = true;
+    replica->dropped_epoch = step->epoch;
+    replica->dropped_buckets = step->buckets_digest;
   }
   commit_take(replica, step, index, NULL);
   return false;

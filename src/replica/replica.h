@@ -21,9 +21,10 @@
  * this node is a replica: all that it ever issued for one is in the local store. For each owner that the node stands in
  * for there is a stand-in actor: all that it issued for a key is in that owner's hint, until a hint is given away; then
  * the next dot is another incarnation's. A stamp whose commit fails may be known elsewhere and not here: then both get
- * new incarnations. The primary actor gets one at its first stamp after each change of the live layouts too, for what
- * it issued dots for may have been handed over and dropped; and at each stamp that was planned before the last change:
- * its object may be dropped as soon as it is there. (docs/adr/0002)
+ * new incarnations. What the primary actor issued dots for may also be handed over when the layouts change, and
+ * dropped: it gets a new incarnation at its first stamp after the next change, for it may get such a key back without
+ * those dots; and a stamp of a key that has changed hands since the put was planned gets one of its own.
+ * (docs/adr/0002)
  *
  * INVARIANTS: a slot's object descends from every state of the key that was acknowledged by this incarnation;
  * commits of a slot are emitted in the order in which its objects descend; WRITE_ACK with MESSAGE_DURABLE only after

@@ -14,7 +14,7 @@ import unittest
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from changing import ChangingCluster, Shop, wait_in_place  # noqa: E402
-from support import ReplyError  # noqa: E402
+from support import HOST, ReplyError  # noqa: E402
 
 SHOPPERS = int(os.environ.get("GRAMME_SHOPPERS", "50"))
 OLD_KEYS = 1500
@@ -100,6 +100,26 @@ class Grow(unittest.TestCase):
             self.assertEqual([node.status()["node"]["strays"] for node in self.cluster], [0] * 4)
             for node in (two, three):
                 self.has_left(node)
+
+    def test_a_node_that_was_away_while_all_others_were_replaced_hears_of_it_from_its_seeds(self):
+        """It knows nobody who is still there; who took the others' places, only its configuration says."""
+        with ChangingCluster(3, settings={"cluster.partitions": "64"}) as cluster:
+            one, two, three = cluster
+            one.call("SET", "cart:1", "milk")
+            three.kill9()
+            cluster.wait_seen_down(three)
+            for old in (three, two, one):
+                cluster.replace(old, cluster.newcomer())
+                cluster.wait_settled()
+                if old.alive:
+                    self.assertEqual(old.stop(), 0)
+            three.settings["cluster"]["seeds"] = ",".join("%s:%d" % (HOST, node.peer_port) for node in cluster)
+            three.start().wait_answers()
+            cluster.wait_until(lambda: three.status()["node"]["removed"], what="%s hears that it was removed" % three)
+            cluster.wait_until(lambda: three.status()["node"]["handed_over"], what="%s has handed over what it had" % three)
+            with self.assertRaisesRegex(ReplyError, "^NOTMEMBER"):
+                three.call("GET", "cart:1")
+            self.assertEqual([node.call("GET", "cart:1") for node in cluster], [b"milk"] * 3)
 
 
 if __name__ == "__main__":

@@ -114,8 +114,8 @@ static inline struct step core_step(void) {
                        .agreed = !core.disagreed,
                        .all_done = core.all_done,
                        .epoch = core.epoch,
-                       .buckets = &core.buckets,
                        .buckets_digest = core.buckets_digest,
+                       .buckets = &core.buckets,
                        .up = core.up,
                        .local = &core.local};
 }

@@ -327,6 +327,25 @@ static void a_newcomer_listens_to_the_node_that_it_replaces_as_soon_as_it_meets_
   assert_false(member_is_member(member_of(2)));
 }
 
+/* Hardly anybody says anything to a stranger: that a member has been silent when it is told of it is no sign either. */
+static void a_newcomer_that_has_waited_for_long_listens_to_the_node_that_it_replaces(void **state) {
+  (void)state;
+  for (uint64_t seed = 0; seed < 20; seed++) {
+    form_sealed(660 + seed, 5);
+    uint32_t spare = node_add(0x1f);
+    run(10 * SECOND);
+    assert_int_equal(phase_of(spare), MARK_NONE);
+    change_at(0, replacement_of(4, spare));
+    bool has_base = false;
+    for (uint32_t i = 0; i < 3000 && phase_of(spare) != MARK_HOLDS; i++) {
+      run(MS);
+      has_base = has_base || phase_of(spare) != MARK_NONE;
+      assert_true(!has_base || allows(spare, 4, MESSAGE_WRITE));
+    }
+    assert_int_equal(phase_of(spare), MARK_HOLDS);
+  }
+}
+
 static void members_that_remove_each_other_in_the_same_moment_both_go(void **state) {
   (void)state;
   for (uint64_t seed = 0; seed < 20; seed++) {
@@ -365,6 +384,7 @@ int main(void) {
       cmocka_unit_test(what_can_not_be_stored_is_taken_back),
       cmocka_unit_test(a_node_that_is_leaving_takes_no_changes),
       cmocka_unit_test(a_newcomer_listens_to_the_node_that_it_replaces_as_soon_as_it_meets_it),
+      cmocka_unit_test(a_newcomer_that_has_waited_for_long_listens_to_the_node_that_it_replaces),
       cmocka_unit_test(members_that_remove_each_other_in_the_same_moment_both_go),
   };
   return cmocka_run_group_tests(tests, memory_get, memory_put);

@@ -172,6 +172,25 @@ static void a_node_that_joins_learns_the_bucket_properties_before_it_serves(void
   assert_int_equal(bucket_n(1, "cart"), 7);
 }
 
+/* It coordinated by the default quorums, and acknowledged with fewer copies than the bucket says. */
+static void a_member_that_has_lost_its_directory_serves_nobody_before_it_knows_the_buckets(void **state) {
+  (void)state;
+  for (uint64_t seed = 0; seed < 20; seed++) {
+    form(80 + seed, 3);
+    assert_int_equal(set_bucket(0, "cart", 7), ERR_OK);
+    run(5 * SECOND);
+    node_crash(2);
+    memset(world.nodes[2].meta, 0, sizeof world.nodes[2].meta);
+    node_start(2);
+    assert_false(member_is_member(member_of(2)));
+    for (uint32_t i = 0; i < 10000 && !member_is_member(member_of(2)); i++) {
+      run(MS);
+    }
+    assert_true(member_is_member(member_of(2)));
+    assert_int_equal(bucket_n(2, "cart"), 7);
+  }
+}
+
 static void what_was_set_on_both_sides_of_a_partition_is_everywhere_after_it(void **state) {
   (void)state;
   form(52, 4);
@@ -249,6 +268,7 @@ int main(void) {
       cmocka_unit_test(strangers_come_and_go_without_number),
       cmocka_unit_test(bucket_properties_reach_every_member_and_survive_a_restart),
       cmocka_unit_test(a_node_that_joins_learns_the_bucket_properties_before_it_serves),
+      cmocka_unit_test(a_member_that_has_lost_its_directory_serves_nobody_before_it_knows_the_buckets),
       cmocka_unit_test(what_was_set_on_both_sides_of_a_partition_is_everywhere_after_it),
       cmocka_unit_test(a_member_that_missed_an_addition_learns_it_by_gossip),
       cmocka_unit_test(a_quiet_cluster_sends_digests_only),

@@ -305,51 +305,6 @@ static void a_stand_in_stamps_anew_after_a_hint_is_given_away(void **state) {
   end();
 }
 
-static void the_incarnation_changes_once_with_the_layouts(void **state) {
-  (void)state;
-  begin();
-  uint64_t token = 0;
-  assert_int_equal(stamp(0, NULL, &token), INCARNATION);
-  commit_done(token, ERR_OK);
-  core_drop_local();
-  core.epoch = 3; /* it may have dropped since what it stamped before */
-  uint64_t next = stamp(0, NULL, &token);
-  assert_int_not_equal(next, INCARNATION);
-  commit_done(token, ERR_OK);
-  core_drop_local();
-  assert_int_equal(stamp(0, NULL, &token), next);
-  commit_done(token, ERR_OK);
-  core_drop_local();
-  assert_int_equal(core.stats.incarnations, 1);
-  end();
-}
-
-static void a_stamp_that_older_layouts_have_planned_has_an_incarnation_of_its_own(void **state) {
-  (void)state;
-  begin();
-  struct message answer = {0};
-  uint64_t incarnations[2] = {0};
-  for (uint32_t i = 0; i < 2; i++) {
-    say(SELF, &(struct message){.type = MESSAGE_STAMP,
-                                .flags = MESSAGE_BLIND,
-                                .request = 9,
-                                .key = blob_bytes(key),
-                                .key_blob = key,
-                                .object = text_bytes("v")});
-    uint64_t read = token_of_read();
-    core.epoch = 1; /* while it is read; at the second stamp, long before */
-    read_done(read, ERR_OK, NULL);
-    assert_true(core_local(&answer));
-    incarnations[i] = answer.stamp_incarnation;
-    commit_done(token_of_commit(0), ERR_OK);
-    core_drop_local();
-  }
-  assert_int_not_equal(incarnations[0], INCARNATION);
-  assert_int_not_equal(incarnations[1], INCARNATION);
-  assert_int_not_equal(incarnations[0], incarnations[1]);
-  end();
-}
-
 /* -- offers and drops ------------------------------------------------------------------------------- */
 
 static void offer(struct blob *object, uint64_t request) {
@@ -445,12 +400,18 @@ static void an_offer_of_a_hint_makes_no_sense(void **state) {
   end();
 }
 
+static uint32_t own_index; /* into the members of the ring */
+
 /* From here on the node owns nothing: it is a member of no ring. */
 static void own_nothing(void) {
   int index = ring_find(&core.ring, SELF);
-  assert_true(index >= 0);
-  core.ring.members[index].node = 99;
+  own_index = index >= 0 ? (uint32_t)index : own_index;
+  core.ring.members[own_index].node = 99;
   core.base = NULL;
+}
+
+static void own_again(void) {
+  core.ring.members[own_index].node = SELF;
 }
 
 static void drop(struct blob *object, uint64_t request) {
@@ -522,6 +483,92 @@ static void a_drop_that_fails_says_so_and_the_object_stays(void **state) {
   end();
 }
 
+/* Stamps the key, in layouts in which this node replicates it. */
+static uint64_t stamp_as_owner(uint32_t epoch, uint64_t buckets_digest) {
+  uint64_t token = 0;
+  core.epoch = epoch;
+  core.buckets_digest = buckets_digest;
+  uint64_t incarnation = stamp(0, NULL, &token);
+  commit_done(token, ERR_OK);
+  core_drop_local();
+  return incarnation;
+}
+
+static void drop_done(struct blob *object) {
+  drop(object, 1);
+  read_done(token_of_read(), ERR_OK, object);
+  commit_done(token_of_commit(0), ERR_OK);
+  core_drop_local();
+}
+
+static void the_incarnation_changes_once_with_what_is_replicated_if_something_has_been_dropped(void **state) {
+  (void)state;
+  begin();
+  struct blob *object = object_of(NULL, OTHER, "v");
+  assert_int_equal(stamp_as_owner(0, 1), INCARNATION);
+  assert_int_equal(stamp_as_owner(1, 2), INCARNATION); /* changes alone take nothing from it */
+  own_nothing();
+  drop_done(object);
+  own_again();
+  uint64_t before = stamp_as_owner(1, 2); /* of other keys: the one dropped is not its own in these layouts */
+  assert_int_equal(before, INCARNATION);
+  uint64_t by_layout = stamp_as_owner(2, 2);
+  assert_int_not_equal(by_layout, INCARNATION);
+  assert_int_equal(stamp_as_owner(3, 2), by_layout);
+  own_nothing();
+  drop_done(object);
+  own_again();
+  uint64_t by_buckets = stamp_as_owner(3, 3);
+  assert_int_not_equal(by_buckets, by_layout);
+  assert_int_equal(stamp_as_owner(3, 3), by_buckets);
+  assert_int_equal(core.stats.incarnations, 2);
+  blob_put(object);
+  end();
+}
+
+static void drops_of_different_layouts_are_all_remembered(void **state) {
+  (void)state;
+  begin();
+  struct blob *object = object_of(NULL, OTHER, "v");
+  own_nothing();
+  drop_done(object);
+  core.epoch = 1;
+  drop_done(object); /* the first may be the node's again by now */
+  own_again();
+  assert_int_not_equal(stamp_as_owner(1, 0), INCARNATION);
+  blob_put(object);
+  end();
+}
+
+static void a_stamp_of_a_key_that_has_changed_hands_has_an_incarnation_of_its_own(void **state) {
+  (void)state;
+  begin();
+  struct message answer = {0};
+  uint64_t incarnations[2] = {0};
+  for (uint32_t i = 0; i < 2; i++) {
+    say(SELF, &(struct message){.type = MESSAGE_STAMP,
+                                .flags = MESSAGE_BLIND,
+                                .request = 9,
+                                .key = blob_bytes(key),
+                                .key_blob = key,
+                                .object = text_bytes("v")});
+    uint64_t read = token_of_read();
+    core.epoch = 1; /* while it is read; at the second stamp, long before */
+    own_nothing();
+    read_done(read, ERR_OK, NULL);
+    assert_true(core_local(&answer));
+    incarnations[i] = answer.stamp_incarnation;
+    commit_done(token_of_commit(0), ERR_OK);
+    core_drop_local();
+  }
+  assert_int_not_equal(incarnations[0], INCARNATION);
+  assert_int_not_equal(incarnations[1], INCARNATION);
+  assert_int_not_equal(incarnations[0], incarnations[1]);
+  own_again();
+  assert_int_equal(stamp_as_owner(1, 0), INCARNATION);
+  end();
+}
+
 static void what_the_node_owns_by_a_live_layout_is_not_dropped(void **state) {
   (void)state;
   static struct ring base;
@@ -574,8 +621,6 @@ int main(void) {
       cmocka_unit_test(a_write_that_must_be_synced_is_committed_though_an_unsynced_one_brought_the_same),
       cmocka_unit_test(a_stamp_whose_commit_fails_takes_the_incarnation_with_it),
       cmocka_unit_test(a_stand_in_stamps_anew_after_a_hint_is_given_away),
-      cmocka_unit_test(the_incarnation_changes_once_with_the_layouts),
-      cmocka_unit_test(a_stamp_that_older_layouts_have_planned_has_an_incarnation_of_its_own),
       cmocka_unit_test(an_offer_of_what_is_stored_here_is_answered_as_durable),
       cmocka_unit_test(an_offer_of_what_is_not_yet_on_disk_is_not_taken_for_held),
       cmocka_unit_test(an_offer_of_what_is_not_synced_is_not_taken_for_held),
@@ -583,6 +628,9 @@ int main(void) {
       cmocka_unit_test(an_object_is_dropped_durably_and_then_it_is_said),
       cmocka_unit_test(an_object_that_has_changed_is_not_dropped),
       cmocka_unit_test(a_drop_that_fails_says_so_and_the_object_stays),
+      cmocka_unit_test(the_incarnation_changes_once_with_what_is_replicated_if_something_has_been_dropped),
+      cmocka_unit_test(drops_of_different_layouts_are_all_remembered),
+      cmocka_unit_test(a_stamp_of_a_key_that_has_changed_hands_has_an_incarnation_of_its_own),
       cmocka_unit_test(what_the_node_owns_by_a_live_layout_is_not_dropped),
       cmocka_unit_test(a_write_behind_a_drop_is_kept),
   };
