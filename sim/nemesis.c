@@ -107,14 +107,34 @@ static void act_full_disk(struct nemesis *nemesis, uint32_t node) {
   later(nemesis, outage(nemesis), mend_disk, node);
 }
 
+static bool is_damaged(const struct disk *disk) {
+  for (size_t i = 0; i < disk->durable[SPACE_OBJECTS].count; i++) {
+    if (disk->durable[SPACE_OBJECTS].entries[i].damaged) {
+      return true;
+    }
+  }
+  return false;
+}
+
+/* One loss at a time, where each is to be made good. */
+static bool may_destroy(const struct nemesis *nemesis) {
+  const struct world *world = nemesis->run->world;
+  bool may = true;
+  for (uint32_t i = 0; i < world->node_count && nemesis->run->plan.profile == PROFILE_RECOVERABLE; i++) {
+    may = may && !is_damaged(&world->nodes[i].disk);
+  }
+  return may;
+}
+
 /* The node must not be running: what is done to its disk meanwhile. */
 static void act_destroy(struct nemesis *nemesis, uint32_t node, enum feature how) {
   struct world *world = nemesis->run->world;
   struct oracle *oracle = &nemesis->run->oracle;
-  if (!admin_may_run(nemesis->run->admin, node)) {
+  if (!admin_may_run(nemesis->run->admin, node) || !may_destroy(nemesis)) {
     return;
   }
-  if (world->nodes[node].alive) {
+  bool stops = how != FEATURE_damage || prng_chance(&nemesis->prng, 500);
+  if (world->nodes[node].alive && stops) {
     process_crash(nemesis->run->world, node);
     later(nemesis, outage(nemesis), start_again, node);
   }

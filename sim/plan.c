@@ -195,6 +195,17 @@ static void draw_changes(struct plan *plan) {
   }
 }
 
+/* The same for what is lost on disks, and for finding it. Where each loss must be made good, members do not change: a
+ * node that keeps what it does not own has nobody to mend it for it. */
+static void draw_losses(struct plan *plan) {
+  struct prng prng;
+  prng_init(&prng, plan->seed ^ UINT64_C(0x7363727562));
+  plan->tunables.scrub_round_ns = scaled(&prng, 200 * MILLISECOND, 20 * SECOND);
+  if (plan->profile == PROFILE_RECOVERABLE && plan_changes_members(plan)) {
+    plan->on[FEATURE_damage] = false;
+  }
+}
+
 /* The same for the comparing of replicas. */
 static void draw_sync(struct plan *plan) {
   struct prng prng;
@@ -220,7 +231,7 @@ void plan_draw(struct plan *plan, uint64_t seed, enum profile profile) {
     plan->on[i] = prng_chance(&prng, feature_odds[i]);
   }
   if (profile == PROFILE_RECOVERABLE) {
-    plan->on[FEATURE_empty] = plan->on[FEATURE_oldcopy] = plan->on[FEATURE_damage] = false;
+    plan->on[FEATURE_empty] = plan->on[FEATURE_oldcopy] = false;
   }
   draw_shape(plan, &prng);
   draw_tunables(plan, &prng);
@@ -229,6 +240,7 @@ void plan_draw(struct plan *plan, uint64_t seed, enum profile profile) {
   draw_clients(plan, &prng);
   draw_changes(plan);
   draw_sync(plan);
+  draw_losses(plan);
 }
 
 void plan_light(struct plan *plan) {

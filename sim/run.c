@@ -83,9 +83,15 @@ static void saw_sent(void *context, uint32_t from, uint32_t to, const struct mes
   struct run *run = context;
   uint32_t owner = 0;
   int key = -1;
-  if (run->story != NULL && message->type >= MESSAGE_WRITE && message->key.size > POSITION_BYTES) {
+  bool carries = message->type == MESSAGE_WRITE && run->plan.on[FEATURE_damage];
+  bool told = run->story != NULL && message->type >= MESSAGE_WRITE;
+  if ((carries || told) && message->key.size > POSITION_BYTES) {
     key = oracle_find_key(&run->oracle, SPACE_OBJECTS, message->key, &owner);
   }
+  if (key >= 0 && carries) {
+    whole_saw(run, from, (uint32_t)key, "sends", message->object);
+  }
+  key = told ? key : -1;
   if (key >= 0 && (message->type == MESSAGE_WRITE || message->type == MESSAGE_FORWARD)) {
     struct siblings siblings = {.count = 0};
     if (message->type == MESSAGE_WRITE) {
@@ -427,6 +433,7 @@ static void judge(struct run *run) {
   }
   if (recoverable) {
     hints_judge(run);
+    whole_judge(run);
     write_all(run);
   }
   const struct shard_tunables *tunables = &run->plan.tunables;
@@ -521,6 +528,7 @@ void run_once(const struct plan *plan, bool tell, bool all, struct result *resul
   world->tree_bits = plan->tree_bits;
   world->incarnations_repeat = PLANTED(dot_reused);
   world->objects_forgotten = PLANTED(object_forgotten);
+  world->flips_read = PLANTED(damage_served);
   world->watch = (struct watch){.context = run,
                                 .replied = saw_reply,
                                 .sent = saw_sent,

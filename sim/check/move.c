@@ -145,14 +145,20 @@ static uint64_t unreliable(const struct run *run) {
   uint64_t bits = 0;
   for (uint32_t i = 0; i < run->world->node_count; i++) {
     bool removed = admin_is_removed(run->admin, i) && !run->plan.on[FEATURE_calm];
-    bits |= removed || run->oracle.disk_destroyed[i] || run->oracle.gone[i] ? UINT64_C(1) << i : 0;
+    /* Where one at a time loses what it had, it answers for nothing that it has not got back. */
+    bool lost = run->oracle.disk_destroyed[i] && run->plan.profile == PROFILE_HOSTILE;
+    bits |= removed || lost || run->oracle.gone[i] ? UINT64_C(1) << i : 0;
   }
   return bits;
 }
 
+/* Whoever has lost its copy gets it back from another replica that had it, and answers for nothing before. */
 static uint32_t copies(const struct run *run, const struct version *version) {
   uint64_t without = unreliable(run);
-  return least(count(version->strict[0] & ~without), count(version->strict[1] & ~without));
+  uint64_t base = version->strict[0] & ~without;
+  uint64_t target = version->strict[1] & ~without;
+  bool kept = (base & ~version->lost) != 0 && (target & ~version->lost) != 0;
+  return kept ? least(count(base), count(target)) : 0;
 }
 
 void move_put_acked(struct run *run, uint32_t number) {

@@ -194,6 +194,25 @@ static void print_compared(const json_t *document) {
   }
 }
 
+/* What the node that was asked has found to be damaged in its own store. */
+static void print_scrub(const json_t *document) {
+  const json_t *scrub = field_object(document, "scrub");
+  char count[FIGURE_MAX];
+  char left[FIGURE_MAX];
+  uint64_t damaged = field_number(scrub, "damaged");
+  if (damaged > 0 || field_number(scrub, "gaps") > 0) {
+    printf("%s%s record%s found damaged here%s, ", terminal_on(STYLE_YELLOW), figure_count(count, damaged),
+           damaged == 1 ? "" : "s", terminal_off());
+    printf("%s made whole from other replicas", figure_count(count, field_number(scrub, "healed")));
+    printf(", %s lost; check the device\n", figure_count(count, field_number(scrub, "lost")));
+  }
+  if (field_true(scrub, "running")) {
+    uint64_t part = field_number(scrub, "per_mille");
+    printf("what is stored here is read again: %" PRIu64 ".%" PRIu64 " %%, %s left of this round\n", part / 10,
+           part % 10, figure_duration(left, field_number(scrub, "left_seconds") * 1000));
+  }
+}
+
 /* -- the change that is under way -------------------------------------------------------- */
 
 /* What the phase means for somebody who waits for it. */
@@ -359,6 +378,7 @@ static int show(struct remote *remote, const struct status_options *status) {
   print_candidates(document, &status->target);
   print_hints(document);
   print_compared(document);
+  print_scrub(document);
   json_decref(document);
   return EXIT_DONE;
 }

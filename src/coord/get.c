@@ -10,7 +10,7 @@ static void send_read(struct coord *coord, struct step *step, struct request *re
                       bool full) {
   struct message read = {
       .type = MESSAGE_READ,
-      .flags = full ? MESSAGE_FULL : 0,
+      .flags = (uint8_t)(MESSAGE_COUNTS | (full ? MESSAGE_FULL : 0)),
       .owner = target->owner,
       .request = request_number(coord, request),
       .key = blob_bytes(request->key),

@@ -9,6 +9,7 @@
 #include "base/assert.h"
 #include "base/hlc.h"
 #include "front/census.h"
+#include "scrub/scrub.h"
 #include "sync/sync.h"
 
 #define ADDRESS_BYTES (HOST_MAX_BYTES + 16u)
@@ -171,6 +172,26 @@ static json_t *json_compared(const struct front *front) {
   return list;
 }
 
+/* How far this node is with reading again what it has stored, and what it found since its start. */
+static json_t *json_scrub(const struct front *front) {
+  const struct shard *shard = front_shard(front);
+  const struct shard_stats *stats = shard_stats(shard);
+  struct scrub_view view;
+  shard_scrub(shard, &view);
+  json_t *object = json_object();
+  json_object_set_new(object, "running", json_boolean(view.running));
+  json_object_set_new(object, "per_mille", json_count(view.per_mille));
+  json_object_set_new(object, "left_seconds", view.running ? json_count(view.left_ms / 1000) : json_null());
+  json_object_set_new(object, "complete_age_ms", json_age(view.whole_age_ms));
+  json_object_set_new(object, "bytes", json_count(stats->scrub_bytes));
+  json_object_set_new(object, "gaps", json_count(stats->scrub_gaps));
+  json_object_set_new(object, "damaged", json_count(stats->damaged));
+  json_object_set_new(object, "healing", json_count(view.healing));
+  json_object_set_new(object, "healed", json_count(stats->healed));
+  json_object_set_new(object, "lost", json_count(stats->damaged_lost));
+  return object;
+}
+
 json_t *describe_status(const struct front *front) {
   const struct shard *shard = front_shard(front);
   const struct ring *ring = shard_ring(shard);
@@ -185,9 +206,10 @@ json_t *describe_status(const struct front *front) {
       json_pack("{s:o, s:o, s:I, s:o, s:o}", "hints", json_count(census.hints), "oldest_hint_age_ms",
                 json_count(census.oldest_hint_age_ms), "members_down", (json_int_t)census.down, "keys_differ",
                 json_count(census.keys_differ), "compared_age_ms", json_age(census.compared_age_ms));
-  return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "cluster", cluster, "node", json_this_node(front), "members",
-                   json_members(front, &census), "totals", totals, "change", describe_change(front, &census),
-                   "candidates", describe_candidates(front), "compared", json_compared(front));
+  return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "cluster", cluster, "node", json_this_node(front),
+                   "members", json_members(front, &census), "totals", totals, "change", describe_change(front, &census),
+                   "candidates", describe_candidates(front), "compared", json_compared(front), "scrub",
+                   json_scrub(front));
 }
 
 json_t *describe_ring(const struct front *front) {

@@ -195,6 +195,8 @@ void member_message(struct member *member, struct step *step, uint32_t from, con
   case MESSAGE_PULLED:
   case MESSAGE_OFFER:
   case MESSAGE_OBJECT_DROP:
+  case MESSAGE_DAMAGED:
+  case MESSAGE_RESTORE:
     ASSERT(false); /* a message that is not about membership */
     return;
   }

@@ -205,6 +205,22 @@ static void node_say_refusal(struct node *node) {
   }
 }
 
+static void node_say_damage(struct node *node) {
+  const struct shard_stats *stats = shard_stats(node->shard);
+  uint64_t found = stats->damaged + stats->scrub_gaps;
+  char why[DISK_WHY];
+  if (found == node->damage_told && stats->damaged_lost == node->lost_told) {
+    return;
+  }
+  disk_failure(node->disk, why);
+  log_line(LOG_LEVEL_WARN,
+           "damage in the store: %" PRIu64 " records found damaged since the start, %" PRIu64
+           " made whole from other replicas, %" PRIu64 " lost (no other replica had them); check the device%s%s",
+           stats->damaged, stats->healed, stats->damaged_lost, why[0] != '\0' ? ": " : "", why);
+  node->damage_told = found;
+  node->lost_told = stats->damaged_lost;
+}
+
 /* Each second, and more often until it is ready or while it stops. */
 static void on_second(uv_timer_t *timer) {
   struct node *node = timer->data;
@@ -230,6 +246,7 @@ static void on_second(uv_timer_t *timer) {
     node->alone = !node->alone;
     node_update_addresses(node);
   }
+  node_say_damage(node);
   node_say_removed(node);
   node_say_refusal(node);
   if (node->ready) {

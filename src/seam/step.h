@@ -66,7 +66,7 @@ void step_reply_context(struct step *step, struct reply *reply, struct past *pas
 bool step_is_up(const struct step *step, uint32_t node);
 
 /* Storage tokens say whose they are in their top byte. */
-enum token_owner { TOKEN_REPLICA = 1, TOKEN_HANDOFF, TOKEN_MEMBER, TOKEN_MOVE, TOKEN_GROWTH, TOKEN_SYNC };
+enum token_owner { TOKEN_REPLICA = 1, TOKEN_HANDOFF, TOKEN_MEMBER, TOKEN_MOVE, TOKEN_GROWTH, TOKEN_SYNC, TOKEN_SCRUB };
 uint64_t token_make(enum token_owner owner, uint64_t value);
 enum token_owner token_owner(uint64_t token);
 uint64_t token_value(uint64_t token); /* low 56 bits */

@@ -9,6 +9,7 @@
 #include "member/member.h"
 #include "move/move.h"
 #include "replica/replica.h"
+#include "scrub/scrub.h"
 #include "sync/sync.h"
 #include "version/context.h"
 
@@ -28,6 +29,7 @@ struct shard {
   struct member *member;
   struct growth *growth;
   struct sync *sync;
+  struct scrub *scrub;
   struct replica *replica;
   struct coord *coord;
   struct handoff *handoff;
@@ -42,7 +44,7 @@ static size_t align64(size_t size) {
 size_t shard_size(void) {
   return align64(sizeof(struct shard)) + align64(member_size()) + align64(replica_size()) + align64(coord_size()) +
          align64(handoff_size()) + align64(move_size()) + align64(growth_size()) + align64(sync_size()) +
-         align64(version_scratch_size());
+         align64(scrub_size()) + align64(version_scratch_size());
 }
 
 static void *carve(uint8_t **memory, size_t size) {
@@ -73,6 +75,7 @@ struct shard *shard_init(void *memory, const struct shard_config *config) {
   shard->handoff = handoff_init(carve(&rest, handoff_size()), (uint32_t)prng_u64(&shard->prng));
   shard->move = move_init(carve(&rest, move_size()), config, (uint32_t)prng_u64(&shard->prng));
   shard->sync = sync_init(carve(&rest, sync_size()), shard->growth, (uint32_t)prng_u64(&shard->prng));
+  shard->scrub = scrub_init(carve(&rest, scrub_size()), config, shard->growth, (uint32_t)prng_u64(&shard->prng));
   shard->scratch = carve(&rest, version_scratch_size());
   ASSERT((size_t)(rest - (uint8_t *)memory) == shard_size());
   return shard;
@@ -80,6 +83,7 @@ struct shard *shard_init(void *memory, const struct shard_config *config) {
 
 void shard_deinit(struct shard *shard) {
   ASSERT(shard->local.count == 0);
+  scrub_deinit(shard->scrub);
   sync_deinit(shard->sync);
   move_deinit(shard->move);
   handoff_deinit(shard->handoff);
@@ -158,8 +162,16 @@ static void on_message(struct shard *shard, struct step *step, uint32_t from, co
   case MESSAGE_COMPARED:
     sync_message(shard->sync, step, from, message);
     break;
+  case MESSAGE_DAMAGED:
+    scrub_message(shard->scrub, step, from, message);
+    break;
+  case MESSAGE_RESTORE:
+    replica_restore(shard->replica, step, message);
+    break;
   case MESSAGE_READ_REPLY:
-    if (move_owns_request(message->request)) {
+    if (scrub_owns_request(message->request)) {
+      scrub_message(shard->scrub, step, from, message);
+    } else if (move_owns_request(message->request)) {
       move_message(shard->move, step, from, message);
     } else if (sync_owns_request(message->request)) {
       sync_message(shard->sync, step, from, message);
@@ -239,6 +251,9 @@ static void on_commit_done(struct shard *shard, struct step *step, const struct 
   case TOKEN_MOVE:
     move_commit_done(shard->move, step, event->commit.token, event->commit.err);
     break;
+  case TOKEN_SCRUB:
+    scrub_commit_done(shard->scrub, step, event->commit.err);
+    break;
   case TOKEN_HANDOFF:
   case TOKEN_GROWTH:
   case TOKEN_SYNC:
@@ -259,6 +274,9 @@ static void on_scan_done(struct shard *shard, struct step *step, const struct ev
     break;
   case TOKEN_SYNC:
     sync_scan_done(shard->sync, step, event);
+    break;
+  case TOKEN_SCRUB:
+    scrub_scan_done(shard->scrub, step, event);
     break;
   case TOKEN_REPLICA:
   case TOKEN_MEMBER:
@@ -322,6 +340,7 @@ static void tick(struct shard *shard, struct step *step) {
   move_tick(shard->move, step);
   growth_tick(shard->growth, step);
   sync_tick(shard->sync, step);
+  scrub_tick(shard->scrub, step);
   if (sync_is_waited_for(shard->sync)) {
     sync_tell_waiters(shard->sync, step, member_least_settled(shard->member));
   }
@@ -379,10 +398,12 @@ uint64_t shard_deadline(const struct shard *shard) {
   uint64_t move = move_deadline(shard->move);
   uint64_t growth = growth_deadline(shard->growth);
   uint64_t sync = sync_deadline(shard->sync);
+  uint64_t scrub = scrub_deadline(shard->scrub);
   deadline = handoff < deadline ? handoff : deadline;
   deadline = move < deadline ? move : deadline;
   deadline = growth < deadline ? growth : deadline;
   deadline = sync < deadline ? sync : deadline;
+  deadline = scrub < deadline ? scrub : deadline;
   return coord < deadline ? coord : deadline;
 }
 
@@ -464,6 +485,10 @@ void shard_set_tunables(struct shard *shard, const struct shard_tunables *tunabl
 
 const struct blob_pool *shard_value_pool(const struct shard *shard) {
   return &shard->pool;
+}
+
+void shard_scrub(const struct shard *shard, struct scrub_view *out) {
+  scrub_look(shard->scrub, shard->now_ns, shard->tunables.scrub_round_ns, out);
 }
 
 uint32_t shard_sync_list(const struct shard *shard, struct sync_view *out, uint32_t capacity) {
