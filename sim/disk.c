@@ -233,6 +233,14 @@ bool disk_damage(struct disk *disk, size_t nth) {
   return true;
 }
 
+void disk_lose(struct disk *disk) {
+  ASSERT(disk->change_count == 0);
+  for (int i = 0; i < SPACE_COUNT; i++) {
+    table_clear(&disk->durable[i]);
+  }
+  reload(disk);
+}
+
 void disk_forget(struct disk *disk, size_t nth) {
   struct disk_table *table = &disk->durable[SPACE_OBJECTS];
   ASSERT(disk->change_count == 0);

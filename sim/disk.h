@@ -61,6 +61,8 @@ void disk_crash(struct disk *disk, struct prng *prng);
 bool disk_damage(struct disk *disk, size_t nth);
 /* These on a disk that nobody uses. Its data is gone; the node's own papers (SPACE_META) stay. */
 void disk_empty(struct disk *disk);
+/* All is gone, the node's own papers too. */
+void disk_lose(struct disk *disk);
 /* The `nth` object, counted around, is gone: for a planted bug. */
 void disk_forget(struct disk *disk, size_t nth);
 /* Becomes what is durable in `copy`. */

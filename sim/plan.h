@@ -42,8 +42,8 @@ enum profile { PROFILE_RECOVERABLE, PROFILE_HOSTILE };
   X(skew, 500)     /* wall clocks differ */                                       \
   X(drift, 300)    /* and run at different speeds */                              \
   X(jump, 300)     /* and jump both ways */                                       \
-  X(empty, 400)    /* hostile: a data directory is emptied */                     \
-  X(oldcopy, 400)  /* hostile: an old copy of one is put back */                  \
+  X(empty, 400)    /* a data directory is emptied; recoverable: one at a time */  \
+  X(oldcopy, 400)  /* an old copy of one is put back; the same */                 \
   X(damage, 300)   /* bits flip on a disk; recoverable: on one, and members stay */ \
   X(blind, 400)    /* clients that SET without having read */                     \
   X(ignorant, 300) /* that put with an empty context: siblings arise */           \

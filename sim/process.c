@@ -244,6 +244,9 @@ void process_start(struct world *world, uint32_t index) {
   config->layout = read_paper(node, BYTES_LITERAL(META_LAYOUT), &node->layout);
   config->moves = read_paper(node, BYTES_LITERAL(META_MOVES), &node->moves);
   config->scrub = read_paper(node, BYTES_LITERAL(META_SCRUB), &node->scrub);
+  config->low = read_paper(node, BYTES_LITERAL(META_LOW), &node->low);
+  config->loss = read_paper(node, BYTES_LITERAL(META_LOSS), &node->loss);
+  config->lives = read_paper(node, BYTES_LITERAL(META_LIVES), &node->lives);
   struct bytes ignored;
   enum err err = ERR_OK;
   config->sealed = disk_get(&node->disk, SPACE_META, BYTES_LITERAL(META_SEALED), &ignored, &err);
@@ -348,6 +351,9 @@ void process_deinit(struct world *world, uint32_t index) {
   free(node->layout);
   free(node->moves);
   free(node->scrub);
+  free(node->low);
+  free(node->loss);
+  free(node->lives);
   if (node->alive) {
     (void)process_stop(world, index);
   }

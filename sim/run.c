@@ -364,13 +364,25 @@ static void write_all(struct run *run) {
   siblings_free(&probe.siblings);
 }
 
+/* Has every node got back what it had lost? */
+static bool all_whole(const struct run *run, char *why, size_t room) {
+  for (uint32_t i = 0; i < run->world->node_count; i++) {
+    bool sure = true;
+    if (run->world->nodes[i].alive && shard_loss(run->world->nodes[i].shard, &sure) != LOSS_NONE) {
+      (void)snprintf(why, room, "node %" PRIu32 " has not got back what it had lost", i + 1);
+      return false;
+    }
+  }
+  return true;
+}
+
 /* Changes of membership come to an end, hints and strays are handed over. */
 static bool come_to_rest(struct run *run, bool judged) {
   char why[CHECK_TEXT_BYTES] = "";
-  bool rest = admin_at_rest(run->admin, why, sizeof why);
+  bool rest = admin_at_rest(run->admin, why, sizeof why) && all_whole(run, why, sizeof why);
   for (uint64_t waited = 0; waited < REST_MAX_NS && !rest; waited += SECOND) {
     world_run(run->world, run->world->now_ns + SECOND);
-    rest = admin_at_rest(run->admin, why, sizeof why);
+    rest = admin_at_rest(run->admin, why, sizeof why) && all_whole(run, why, sizeof why);
   }
   run->checks.looked[CHECK_live] += 1;
   if (!rest && judged) {

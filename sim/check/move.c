@@ -110,8 +110,12 @@ void move_dropped(struct run *run, uint32_t node, uint32_t key, const struct sib
 
 void move_stopped(struct run *run, uint32_t node) {
   const struct disk *disk = &run->world->nodes[node].disk;
+  size_t damaged = 0; /* what nobody can read nobody can hand over */
+  for (size_t i = 0; i < disk->visible[SPACE_OBJECTS].count; i++) {
+    damaged += disk->visible[SPACE_OBJECTS].entries[i].damaged ? 1 : 0;
+  }
   run->checks.looked[CHECK_move] += 1;
-  if (disk->visible[SPACE_OBJECTS].count != 0 || disk->visible[SPACE_HINTS].count != 0) {
+  if (disk->visible[SPACE_OBJECTS].count != damaged || disk->visible[SPACE_HINTS].count != 0) {
     check_fail(run, CHECK_move, CHECK_NO_KEY,
                "node %" PRIu32 " says that it has nothing left, and has %zu objects and %zu hints", node + 1,
                disk->visible[SPACE_OBJECTS].count, disk->visible[SPACE_HINTS].count);

@@ -76,6 +76,9 @@
 #define SYNC_CHILDREN_BITS 5u /* of a node of a tree, in one COMPARE */
 #define SYNC_ENGAGED_MAX 64u  /* partitions that others compare with this node key by key; one more: ERR_BUSY */
 
+/* -- what a node knows of its own past --------------------------------------- */
+#define LOW_STEP_NS UINT64_C(2000000000) /* between low-water marks, while it is written to */
+
 /* -- scrub --------------------------------------------------------------- */
 #define SCRUB_BATCH_MAX 64u /* objects of one scan */
 #define HEALS_MAX 32u       /* damaged records that are made whole at one time; one more: when it is wanted again */

@@ -35,6 +35,8 @@ struct shard_config {
   struct bytes layout; /* META_LAYOUT as last committed; empty at first */
   struct bytes moves;  /* META_MOVES */
   struct bytes scrub;  /* META_SCRUB */
+  struct bytes low, loss, lives; /* META_LOW, META_LOSS, META_LIVES */
+  bool volatile_store;           /* objects and hints do not outlive the process */
   bool sealed;
   struct shard_tunables tunables;
   void *value_memory; /* for the blob pool */

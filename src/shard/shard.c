@@ -101,6 +101,12 @@ static enum err admit_write(struct shard *shard, struct step *step) {
   return err == ERR_RETRY ? ERR_OK : err;
 }
 
+/* A read that counts for a quorum is not answered with less than was acknowledged here. */
+static bool vouches(const struct shard *shard, const struct step *step, const struct message *message) {
+  bool counts = (message->flags & MESSAGE_COUNTS) != 0 && message->key.size >= POSITION_BYTES;
+  return !counts || move_vouches(shard->move, step, message->key);
+}
+
 static void on_message(struct shard *shard, struct step *step, uint32_t from, const struct message *message) {
   switch (message->type) {
   case MESSAGE_HEARTBEAT:
@@ -122,6 +128,14 @@ static void on_message(struct shard *shard, struct step *step, uint32_t from, co
     replica_message(shard->replica, step, from, message);
     break;
   case MESSAGE_READ:
+    if (!vouches(shard, step, message)) {
+      struct message refusal = {.type = MESSAGE_READ_REPLY, .request = message->request, .owner = message->owner};
+      refusal.err = ERR_RETRY;
+      step_send(step, from, &refusal);
+      break;
+    }
+    replica_message(shard->replica, step, from, message);
+    break;
   case MESSAGE_STAMP:
   case MESSAGE_HINT_DROP:
   case MESSAGE_OFFER:
@@ -129,7 +143,7 @@ static void on_message(struct shard *shard, struct step *step, uint32_t from, co
     replica_message(shard->replica, step, from, message);
     break;
   case MESSAGE_FORWARD: {
-    enum err err = admit_write(shard, step);
+    enum err err = step->lost != 0 ? ERR_NOTMEMBER : admit_write(shard, step); /* others know what is to be replaced */
     if (err == ERR_OK) {
       coord_message(shard->coord, step, from, message);
     } else {
@@ -333,6 +347,7 @@ static void tick(struct shard *shard, struct step *step) {
   member_set_health(shard->member, &shard->health);
   const struct member_progress progress = {.settled = coord_is_settled(shard->coord, step->epoch),
                                            .idle = coord_is_idle(shard->coord),
+                                           .resynced = move_is_resynced(shard->move, step),
                                            .holds = move_is_complete(shard->move, step)};
   member_note_progress(shard->member, step, &progress);
   member_tick(shard->member, step);
@@ -485,6 +500,13 @@ void shard_set_tunables(struct shard *shard, const struct shard_tunables *tunabl
 
 const struct blob_pool *shard_value_pool(const struct shard *shard) {
   return &shard->pool;
+}
+
+enum loss shard_loss(const struct shard *shard, bool *sure) {
+  struct step step = {.self = shard->node};
+  member_view(shard->member, &step);
+  *sure = step.sure;
+  return member_loss(shard->member);
 }
 
 void shard_scrub(const struct shard *shard, struct scrub_view *out) {

@@ -35,6 +35,8 @@ const struct history *shard_history(const struct shard *shard);
 struct sync_view;
 /* How this node stands with those with which it compares what it keeps. Walks all partitions. */
 uint32_t shard_sync_list(const struct shard *shard, struct sync_view *out, uint32_t capacity);
+/* Why what is stored here is less than it was, until it has been got back; `*sure`: others have been asked. */
+enum loss shard_loss(const struct shard *shard, bool *sure);
 struct scrub_view;
 void shard_scrub(const struct shard *shard, struct scrub_view *out);
 struct tree;
