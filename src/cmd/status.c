@@ -160,6 +160,24 @@ static void print_members(const json_t *document) {
   grid_deinit(&grid);
 }
 
+/* Nodes that have lost what they had stored, and how far they are with getting it back. */
+static void print_losses(const json_t *document) {
+  size_t index;
+  const json_t *member;
+  json_array_foreach(field_object(document, "members"), index, member) {
+    const char *loss = field_text(member, "loss");
+    const json_t *resynced = field_object(member, "resynced");
+    char figure[FIGURE_MAX];
+    if (loss == NULL || loss[0] == '\0') {
+      continue;
+    }
+    printf("\n%s%s: %s%s\n", terminal_on(STYLE_YELLOW), field_text(member, "name"), loss, terminal_off());
+    printf("         it gets back what it had: %" PRIu64 " of %" PRIu64 " partitions, %s keys\n",
+           field_number(resynced, "held"), field_number(resynced, "partitions"),
+           figure_count(figure, field_number(resynced, "keys")));
+  }
+}
+
 static void print_hints(const json_t *document) {
   const json_t *totals = field_object(document, "totals");
   char count[FIGURE_MAX];
@@ -374,6 +392,7 @@ static int show(struct remote *remote, const struct status_options *status) {
   print_cluster(document);
   print_node(document);
   print_members(document);
+  print_losses(document);
   print_change(document);
   print_candidates(document, &status->target);
   print_hints(document);

@@ -20,6 +20,7 @@ void life_init(struct member *member, const struct shard_config *config) {
   life->id = config->actor.incarnation;
   life->woke = life->low = read_u64(&low);
   life->fresh = config->history.size == 0 && !config->found;
+  life->emptied = life->fresh || life->low == 0;
   uint8_t kind = read_u8(&loss);
   uint64_t lost = read_u64(&loss);
   if (!loss.failed && lost != 0) {
@@ -29,6 +30,7 @@ void life_init(struct member *member, const struct shard_config *config) {
     life->loss = LOSS_VOLATILE;
     life->lost = config->actor.incarnation | 1u;
   }
+  life->latest = life->loss;
   while (reader_left(&lives) >= LIFE_BYTES) {
     uint32_t node = read_u32(&lives);
     detector_remember(member, node, read_u64(&lives));
@@ -94,17 +96,17 @@ void life_committed(struct member *member, struct step *step, uint64_t token, en
 
 /* -- being told ------------------------------------------------------------------------ */
 
-static void lose(struct member *member, struct step *step, uint64_t told) {
+static void lose(struct member *member, struct step *step, uint64_t known_by) {
   struct life *life = &member->life;
-  ASSERT(told > life->woke);
+  ASSERT(known_by != 0 && life->lost == 0);
   if (PLANTED(loss_unnoticed)) {
     return;
   }
-  life->loss = life->woke == 0 ? LOSS_EMPTIED : LOSS_OLD;
-  life->lost = told;
-  life->woke = told;
+  COUNT(step->stats->losses);
+  life->loss = life->emptied ? LOSS_EMPTIED : LOSS_OLD;
+  life->latest = life->loss;
+  life->lost = known_by;
   life->clearing = false;
-  life->written = true; /* the next mark is above what was told */
   if (!loss_store(member, step)) {
     COUNT(step->stats->store_errors); /* a restart is told of it anew */
   }
@@ -118,7 +120,11 @@ void life_heard(struct member *member, struct step *step, uint32_t from, const s
   uint64_t told = heartbeat->your_low_before;
   told = !current && heartbeat->your_low > told ? heartbeat->your_low : told;
   if (told > life->woke) {
-    lose(member, step, told);
+    life->woke = told;
+    life->written = true; /* the next mark is above what was told */
+    if (life->lost == 0) {
+      lose(member, step, told);
+    }
   }
   life->lives_dirty = detector_note_life(member, from, heartbeat, message->hlc) || life->lives_dirty;
 }
@@ -169,6 +175,13 @@ static void raise(struct member *member, struct step *step) {
 
 void life_look(struct member *member, struct step *step) {
   struct life *life = &member->life;
+  /* A base that has it is one whose part it has said that it holds: so it had a directory with papers. */
+  if (life->fresh && !life->based && member->has_base) {
+    life->based = true;
+    if (ring_find(member->base, member->self) >= 0 && life->lost == 0) {
+      lose(member, step, life->id | 1u);
+    }
+  }
   bool waited = member->has_base && step->now_ns - life->begun_ns >= step->tunables->peer_timeout_ns;
   if (!life->sure && life->begun_ns != 0 && (waited || all_have_told(member))) {
     life->sure = true;
@@ -199,6 +212,14 @@ void life_tick(struct member *member, struct step *step) {
 bool life_is_informed(const struct member *member) {
   const struct life *life = &member->life;
   return life->informed || !(life->fresh || life->loss == LOSS_EMPTIED || life->loss == LOSS_OLD);
+}
+
+uint64_t member_low(const struct member *member) {
+  return member->life.low;
+}
+
+enum loss member_latest_loss(const struct member *member) {
+  return (enum loss)member->life.latest;
 }
 
 enum loss member_loss(const struct member *member) {

@@ -167,7 +167,8 @@ static void core_init(struct node *node, const struct memory_of_store *memory, u
       .seed = node->incarnation,
       .cluster_seed = node_cluster_seed(options),
       .hlc_floor = hlc_floor,
-      .found = options->seeds[strspn(options->seeds, ", ")] == '\0' && memory->history.data == NULL,
+      .found = options->seeds[strspn(options->seeds, ", ")] == '\0' && memory->history.data == NULL &&
+               options->node_id[0] == '\0', /* it was one of a cluster already */
       .history = value_bytes(memory->history),
       .buckets = value_bytes(memory->buckets),
       .layout = value_bytes(memory->layout),

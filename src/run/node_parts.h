@@ -97,6 +97,8 @@ struct node {
   uint32_t history_count;
   bool was_member;
   bool alone;          /* see node_is_alone */
+  enum loss loss_told;
+  uint64_t losses_told;
   uint64_t damage_told, lost_told; /* so much damage has been told of */
   uint32_t foreigners; /* see member_foreigners: so many have been told of */
   bool removal_told;   /* that the history takes it out */

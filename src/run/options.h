@@ -16,6 +16,8 @@
     "name of this node in messages; empty: node-ID") \
   X("node", "dir", TEXT, dir, "./gramme-data", 1, 4000, false, \
     "data directory") \
+  X("node", "node-id", TEXT, node_id, "", 0, 8, false, \
+    "the id (8 hexadecimal digits) that an emptied data directory had; it comes back as that node; empty: a new id") \
   X("node", "engine", TEXT, engine, "rocksdb", 1, 16, false, \
     "storage engine") \
   X("node", "listen", TEXT, listen, "127.0.0.1", 1, 64, false, \

@@ -30,6 +30,7 @@
   X(sync_mended, "keys that were made equal again with another replica's")          \
   X(sync_keys, "keys listed to compare them one by one")                            \
   X(sync_bytes, "bytes received and sent to compare replicas and to mend them")     \
+  X(losses, "times that the data directory was found emptied or old")               \
   X(damaged, "stored records found damaged")                                        \
   X(healed, "of those, made whole from the other replicas")                         \
   X(damaged_lost, "of those, lost: no other replica had the key")                   \

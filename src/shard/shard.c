@@ -502,6 +502,14 @@ const struct blob_pool *shard_value_pool(const struct shard *shard) {
   return &shard->pool;
 }
 
+uint64_t shard_low(const struct shard *shard) {
+  return member_low(shard->member);
+}
+
+enum loss shard_latest_loss(const struct shard *shard) {
+  return member_latest_loss(shard->member);
+}
+
 enum loss shard_loss(const struct shard *shard, bool *sure) {
   struct step step = {.self = shard->node};
   member_view(shard->member, &step);
