@@ -109,6 +109,7 @@ static json_t *json_member(const struct front *front, const struct member_view *
   json_object_set_new(object, "keys", json_count(view->self ? store.keys : heartbeat->keys));
   json_object_set_new(object, "strays", json_count(heartbeat->strays));
   json_object_set_new(object, "nospace", json_boolean(nospace));
+  json_object_set_new(object, "low", json_count(view->self ? shard_low(front_shard(front)) : heartbeat->low));
   json_object_set_new(object, "loss", json_loss(view));
   json_object_set_new(object, "resynced", json_resynced(heartbeat, view));
   json_object_set_new(object, "keys_differ", json_count(heartbeat->sync_differ));

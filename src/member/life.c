@@ -83,6 +83,7 @@ void life_committed(struct member *member, struct step *step, uint64_t token, en
     life->storing = false;
     life->low = err == ERR_OK ? life->next : life->low;
     life->written = life->written || err != ERR_OK;
+    detector_send_heartbeats(member, step); /* what nobody was told nobody can tell back */
   } else if (token == MEMBER_TOKEN_LIVES) {
     life->lives_storing = false;
     life->lives_dirty = life->lives_dirty || err != ERR_OK;

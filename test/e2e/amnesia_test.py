@@ -52,9 +52,12 @@ class Amnesia(unittest.TestCase):
         cluster.wait_hints_drained()
         return ["%s:%d" % (prefix, i) for i in range(KEYS)]
 
-    def loss_of(self, node, other):
+    def member_of(self, node, other):
         member, = [m for m in other.status()["members"] if m["name"] == node.name]
-        return member["loss"]
+        return member
+
+    def loss_of(self, node, other):
+        return self.member_of(node, other)["loss"]
 
     def wait_whole(self, cluster, node):
         for other in cluster:
@@ -123,7 +126,8 @@ class Amnesia(unittest.TestCase):
             writer = Writer(cluster[0], "later")
             writer.start()
             low = node.status()["node"]["low"]
-            wait_until(lambda: node.status()["node"]["low"] > low, 30, "its mark has been raised")
+            for other in (cluster[0], cluster[2]):
+                wait_until(lambda other=other: self.member_of(node, other)["low"] > low, 30, "its mark is raised and told")
             keys += writer.stop()
 
             def put_back():
