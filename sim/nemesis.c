@@ -11,8 +11,8 @@
 #define SECOND UINT64_C(1000000000)
 #define WEEK_MS (INT64_C(7) * 24 * 3600 * 1000)
 #define COPIES_MAX 4u
-#define LOSS_KNOWN_NS (3 * SECOND)               /* after its start a node has been told what others know of it */
-#define LOSS_KNOWN_HLC (UINT64_C(5000) << 16u)   /* marks that differ by so much: the later one has been told */
+#define LOSS_KNOWN_NS (3 * SECOND)             /* after its start a node has been told what others know of it */
+#define LOSS_KNOWN_HLC (UINT64_C(5000) << 16u) /* marks that differ by so much: the later one has been told */
 
 struct nemesis {
   struct run *run;

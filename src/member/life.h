@@ -8,10 +8,10 @@
  *   start --> UNSURE --each member has told, or peer-timeout is over--> SURE
  *                \________ told of a greater mark, at any time ________/
  *                                       |
- *                                     LOST --all its partitions have been checked against the others (move/)--> SURE
+ *                                     LOST --all its partitions are checked against the others (move/)--> SURE
  *
- * It answers no quorum while it is unsure, nor, once lost, for a partition before that has been checked. That it is lost
- * is stored before anything else is, so that a restart goes on with it. What was written within the last LOW_STEP_NS
+ * It answers no quorum while it is unsure, nor, once lost, for a partition before that has been checked. That it is
+ * lost is stored before anything else is, so that a restart goes on with it. What was written within LOW_STEP_NS
  * before a copy was taken, and nothing after, can be missed: such a copy differs by seconds.
  */
 #ifndef GRAMME_MEMBER_LIFE_H
@@ -30,10 +30,10 @@ struct life {
   bool storing;   /* the mark: `next` */
   bool clearing;  /* the loss is being stored as made good */
   bool sure;
-  bool fresh;    /* the directory had no history */
-  bool emptied;  /* nor a mark: if something was lost, it was all */
-  bool based;    /* fresh, and it has been told a base */
-  bool informed; /* one that knows has told the same bucket properties */
+  bool fresh;                      /* the directory had no history */
+  bool emptied;                    /* nor a mark: if something was lost, it was all */
+  bool based;                      /* fresh, and it has been told a base */
+  bool informed;                   /* one that knows has told the same bucket properties */
   bool lives_dirty, lives_storing; /* what peers have told */
   uint64_t next;
   uint64_t begun_ns;

@@ -67,6 +67,7 @@ void member_view(struct member *member, struct step *step) {
   step->all_done = layout->all_done;
   step->sure = member->life.sure;
   step->lost = member->life.lost;
+  step->lost_little = member->life.loss == LOSS_OLD || member->life.loss == LOSS_SALVAGED;
   step->epoch = layout->epoch;
   step->buckets = &member->records.buckets;
   step->buckets_digest = member->records.buckets_digest;

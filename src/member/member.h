@@ -49,10 +49,10 @@ void member_commit_done(struct member *member, struct step *step, uint64_t token
 
 /* What the rest of the node reports to membership with each tick. */
 struct member_progress {
-  bool settled; /* the coordinator has no unanswered put that was planned by other layouts than the present ones */
-  bool idle;    /* and no request at all that is still to be answered */
+  bool settled;  /* the coordinator has no unanswered put that was planned by other layouts than the present ones */
+  bool idle;     /* and no request at all that is still to be answered */
   bool resynced; /* what the loss of stored data concerns has been checked against the other replicas */
-  bool holds;   /* whatever the target gives this node has been received whole, and is durable */
+  bool holds;    /* whatever the target gives this node has been received whole, and is durable */
 };
 void member_note_progress(struct member *member, struct step *step, const struct member_progress *progress);
 /* May a message of this type come from that node: is it a member of a live layout, and does it know of its removal? */

@@ -14,8 +14,15 @@
 #include "member/life.h"
 #include "member/member.h"
 
-enum member_token { MEMBER_TOKEN_HISTORY = 1, MEMBER_TOKEN_BUCKETS, MEMBER_TOKEN_SEALED, MEMBER_TOKEN_LAYOUT,
-                    MEMBER_TOKEN_LOW, MEMBER_TOKEN_LOSS, MEMBER_TOKEN_LIVES };
+enum member_token {
+  MEMBER_TOKEN_HISTORY = 1,
+  MEMBER_TOKEN_BUCKETS,
+  MEMBER_TOKEN_SEALED,
+  MEMBER_TOKEN_LAYOUT,
+  MEMBER_TOKEN_LOW,
+  MEMBER_TOKEN_LOSS,
+  MEMBER_TOKEN_LIVES
+};
 
 enum err member_store(struct step *step, enum member_token token, struct bytes name, struct blob *value) MUST_CHECK;
 

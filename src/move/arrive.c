@@ -312,6 +312,7 @@ static void op_acknowledged(struct move *move, struct step *step, struct arrival
     op_done(move, step, arrival, op);
   } else if (message->err == ERR_ABSENT) {
     op->state = OP_MISSING;
+    step->stats->resynced += move->lost != 0 ? 1 : 0;
     arrival->due_ns = step->now_ns + MOVE_ANSWER_NS;
     fetch_more(move, step, arrival);
   } else {

@@ -226,7 +226,9 @@ static void part_make(struct move *move, const struct step *step, uint32_t parti
   if (!gained && part->state >= PART_COPIED) {
     move->version += 1; /* forgotten on disk too */
   }
-  part->state = !gained ? PART_NONE : part->state == PART_NONE ? PART_WANTED : part->state;
+  /* Where most of it is there, the check finds what is not. */
+  enum part_state first = move->lost != 0 && step->lost_little ? PART_COPIED : PART_WANTED;
+  part->state = (uint8_t)(!gained ? PART_NONE : part->state == PART_NONE ? first : part->state);
   move->wanted += gained ? 1 : 0;
   move->held += part->state == PART_HELD ? 1 : 0;
   move->foreign += part->target_rank >= move->n_min ? 1 : 0;

@@ -58,7 +58,7 @@ void move_note_write(struct move *move, const struct step *step, struct bytes st
 
 /* Is all that step->ring gives this node HELD, and known to be so on disk? True when nothing is gained. */
 bool move_is_complete(const struct move *move, const struct step *step);
-/* May an answer for this key count for a quorum: has nothing been lost here, or has its partition been checked since? */
+/* May an answer for this key count for a quorum: is nothing lost here, or has its partition been checked since? */
 bool move_vouches(const struct move *move, const struct step *step, struct bytes store_key);
 /* All partitions have been checked since, and that is stored. */
 bool move_is_resynced(const struct move *move, const struct step *step);

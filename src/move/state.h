@@ -65,7 +65,7 @@ struct move {
   bool started;
   bool damaged; /* META_MOVES was */
   uint32_t epoch;
-  uint64_t lost; /* as the table has it: see step->lost */
+  uint64_t lost;     /* as the table has it: see step->lost */
   uint64_t epoch_ns; /* when it was first seen */
   struct move_identity identity;
   uint32_t partition_count; /* 0: no layouts yet */

@@ -276,8 +276,8 @@ static enum err directory_identify(struct directory *directory, const char *path
   directory->node = format.node;
   if (err == ERR_OK && node != 0 && node != format.node) {
     snprintf(why, DIRECTORY_WHY,
-             "%.200s is of node %08" PRIx32 ", and node-id is %08" PRIx32 "; leave node-id out, or use another dir", file,
-             format.node, node);
+             "%.200s is of node %08" PRIx32 ", and node-id is %08" PRIx32 "; leave node-id out, or use another dir",
+             file, format.node, node);
     err = ERR_BADARG;
   }
   return err;

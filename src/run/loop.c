@@ -225,7 +225,8 @@ static void node_say_loss(struct node *node) {
   }
   if (loss == LOSS_NONE && node->loss_told != LOSS_NONE) {
     node->loss_told = LOSS_NONE;
-    log_line(LOG_LEVEL_INFO, "what was lost has been got back: all partitions have been compared with the other replicas");
+    log_line(LOG_LEVEL_INFO,
+             "what was lost has been got back: all partitions have been compared with the other replicas");
   }
 }
 

@@ -13,7 +13,7 @@
  *                        +-- one is down, silent, or fails: RESTORE with an error; the next who wants the key asks anew
  *
  * Less than all is not enough: what the damaged copy was counted for, as one of W, may be on any of them, and a get
- * that this replica answers must find it. Until then the record stays damaged in the store, so that a restart knows as much.
+ * that this replica answers must find it. Until then the record stays damaged in the store: a restart knows as much.
  *
  * INVARIANTS: each DAMAGED is answered by exactly one RESTORE; nothing of a damaged record is ever sent.
  */

@@ -31,6 +31,7 @@
   X(sync_keys, "keys listed to compare them one by one")                            \
   X(sync_bytes, "bytes received and sent to compare replicas and to mend them")     \
   X(losses, "times that the data directory was found emptied or old")               \
+  X(resynced, "objects that this node had lost, as far as it was not all, and got back") \
   X(damaged, "stored records found damaged")                                        \
   X(healed, "of those, made whole from the other replicas")                         \
   X(damaged_lost, "of those, lost: no other replica had the key")                   \

@@ -39,6 +39,7 @@ struct step {
   bool agreed;                /* all know the target: whatever is copied from now on lacks no acknowledged write */
   bool sure;                  /* nobody has told that what is stored here is less than it was; see member/life.h */
   uint64_t lost;              /* somebody has, and not all of it has been got back: by what that is known; 0: no */
+  bool lost_little;           /* most of it is still there */
   bool all_done;              /* all members go by `ring` alone: base == ring, and each has said DONE of it */
   uint32_t epoch;             /* how often the live layouts have changed since the start of this node */
   const struct bucket_table *buckets;
