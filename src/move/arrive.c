@@ -293,6 +293,7 @@ static void op_written(struct move *move, struct step *step, struct arrival *arr
     return;
   }
   move->moving_keys += durable ? 1 : 0;
+  step->stats->resynced += durable && arrival->checking && move->lost != 0 ? 1 : 0;
   /* When copying, the check finds it again. */
   if (refused && arrival->checking) {
     COUNT(step->stats->store_errors);
@@ -312,7 +313,6 @@ static void op_acknowledged(struct move *move, struct step *step, struct arrival
     op_done(move, step, arrival, op);
   } else if (message->err == ERR_ABSENT) {
     op->state = OP_MISSING;
-    step->stats->resynced += move->lost != 0 ? 1 : 0;
     arrival->due_ns = step->now_ns + MOVE_ANSWER_NS;
     fetch_more(move, step, arrival);
   } else {
