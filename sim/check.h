@@ -25,6 +25,7 @@ struct siblings;
   X(hints, "hints reach their owner before they go, and have an effect once") \
   X(ring, "all nodes agree on members, ring and buckets")                     \
   X(move, "membership changes lose, hide and refuse nothing, and leave nothing behind") \
+  X(whole, "damage is never shown or passed on, and is healed")              \
   X(tree, "a node's Merkle tree is that of its store")                       \
   X(bounds, "tables and memory are empty when nothing is under way")          \
   X(live, "after healing all requests are answered")                          \
@@ -85,6 +86,8 @@ void move_read(struct run *run, uint32_t node, uint32_t key, uint64_t sent_ns, u
                const struct siblings *seen);
 void move_answered(struct run *run, uint32_t node, uint32_t key, uint64_t sent_ns, uint32_t wanted, enum err err);
 void ring_judge(struct run *run);
+void whole_saw(struct run *run, uint32_t node, uint32_t key, const char *what, struct bytes object);
+void whole_judge(struct run *run);
 void tree_node_judge(struct run *run, uint32_t node);
 void tree_judge(struct run *run);
 void bounds_judge(struct run *run);

@@ -344,6 +344,7 @@ static void learn_get(struct clients *clients, uint32_t node, uint32_t key, cons
   context_encode(&w, &past, reply->coordinator, shard_binding(clients->run->world->nodes[node].shard, text));
   ASSERT(!w.failed);
   out->size = w.size;
+  whole_saw(clients->run, node, key, "shows", blob_bytes(reply->object));
   oracle_parse(oracle, key, blob_bytes(reply->object), &out->seen);
 }
 

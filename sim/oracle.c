@@ -483,6 +483,11 @@ static void hold_anywhere(struct oracle *oracle, uint32_t key, struct bitset *he
 
 static struct bitset before_durable[PLAN_KEYS_MAX];
 static struct bitset before_all[PLAN_KEYS_MAX];
+static struct bitset before_own[PLAN_KEYS_MAX]; /* durable, and not in hints */
+
+static void hold_own(struct oracle *oracle, uint32_t node, uint32_t key, struct bitset *held) {
+  hold_table(oracle, &oracle->run->world->nodes[node].disk.durable[SPACE_OBJECTS], SPACE_OBJECTS, key, held);
+}
 
 static void add_standing(struct oracle *oracle, uint32_t node, enum space space, uint32_t key, struct siblings *out) {
   struct siblings siblings = {.count = 0};
@@ -514,7 +519,8 @@ void oracle_hinted(struct oracle *oracle, uint32_t key, bool strays, struct sibl
 
 void oracle_loss_begin(struct oracle *oracle, uint32_t node) {
   for (uint32_t i = 0; i < oracle->key_count; i++) {
-    before_durable[i] = before_all[i] = (struct bitset){.count = 0};
+    before_durable[i] = before_all[i] = before_own[i] = (struct bitset){.count = 0};
+    hold_own(oracle, node, i, &before_own[i]);
     hold_node(oracle, node, i, false, &before_durable[i]);
     hold_node(oracle, node, i, true, &before_all[i]);
   }
@@ -523,8 +529,10 @@ void oracle_loss_begin(struct oracle *oracle, uint32_t node) {
 static void judge_loss(struct oracle *oracle, uint32_t node, uint32_t key_index, bool whole) {
   const struct oracle_key *key = &oracle->keys[key_index];
   struct bitset here = {.count = 0};
+  struct bitset own = {.count = 0};
   struct bitset anywhere = {.count = 0};
   if (!oracle->gone[node]) {
+    hold_own(oracle, node, key_index, &own);
     hold_node(oracle, node, key_index, false, &here);
   }
   hold_anywhere(oracle, key_index, &anywhere);
@@ -533,12 +541,16 @@ static void judge_loss(struct oracle *oracle, uint32_t node, uint32_t key_index,
     if (whole && bitset_has(&before_durable[key_index], i) && !bitset_has(&here, i)) {
       version->copy_destroyed = true;
     }
+    if (whole && bitset_has(&before_own[key_index], i) && !bitset_has(&own, i)) {
+      version->lost |= UINT64_C(1) << node;
+    }
     bool last = bitset_has(&before_all[key_index], i) && !bitset_has(&anywhere, i);
     if (last && (version->dw == 0 || version->copy_destroyed)) {
       version->destroyed = true;
     }
   }
   free(here.words);
+  free(own.words);
   free(anywhere.words);
 }
 
@@ -547,6 +559,7 @@ void oracle_loss_end(struct oracle *oracle, uint32_t node, bool whole) {
     judge_loss(oracle, node, i, whole);
     free(before_durable[i].words);
     free(before_all[i].words);
+    free(before_own[i].words);
   }
   oracle->disk_destroyed[node] = oracle->disk_destroyed[node] || whole;
   oracle->any_destroyed = oracle->any_destroyed || whole;

@@ -47,6 +47,7 @@ struct version {
   struct dot dot;
   uint64_t accepted, durable, primary; /* nodes that had it, while its put was under way; a bit each */
   uint64_t taken;                      /* those that have ever had it, as replicas or for others */
+  uint64_t lost;                       /* those whose durable copy was destroyed at some time */
   uint64_t settled;                    /* those that had it durably as a replica */
   uint16_t hinted[RUN_NODES_MAX];      /* by node: whom it kept it for, a bit each */
   uint32_t coordinator;                /* index + 1 of the node that stamped it; 0: not known */

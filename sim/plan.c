@@ -195,6 +195,38 @@ static void draw_changes(struct plan *plan) {
   }
 }
 
+/* Where a node is to learn from the others what it has lost, those who know must be there to tell, and what was lost
+ * must be with them. */
+static void plan_quieten(struct plan *plan) {
+  static const enum feature loud[] = {FEATURE_clog,  FEATURE_split, FEATURE_oneway,    FEATURE_bridge, FEATURE_flap,
+                                      FEATURE_reset, FEATURE_crash, FEATURE_syncfails, FEATURE_pause,  FEATURE_weeks};
+  for (uint32_t i = 0; i < sizeof loud / sizeof loud[0]; i++) {
+    plan->on[loud[i]] = false;
+  }
+  plan->duration_ns = plan->duration_ns < 25 * SECOND ? 25 * SECOND : plan->duration_ns;
+  plan->outage_max_ns = plan->outage_max_ns < 4 * SECOND ? plan->outage_max_ns : 4 * SECOND;
+}
+
+/* The same for what is lost on disks, and for finding it. Where each loss must be made good, members do not change: a
+ * node that keeps what it does not own has nobody to mend it for it. */
+static void draw_losses(struct plan *plan) {
+  struct prng prng;
+  prng_init(&prng, plan->seed ^ UINT64_C(0x7363727562));
+  plan->tunables.scrub_round_ns = scaled(&prng, 200 * MILLISECOND, 20 * SECOND);
+  bool quiet = prng_chance(&prng, 300);
+  if (plan->profile == PROFILE_HOSTILE) {
+    return;
+  }
+  bool changes = plan_changes_members(plan);
+  quiet = quiet && plan->nodes > 1;
+  plan->on[FEATURE_damage] = plan->on[FEATURE_damage] && !changes;
+  plan->on[FEATURE_empty] = plan->on[FEATURE_empty] && !changes && quiet;
+  plan->on[FEATURE_oldcopy] = plan->on[FEATURE_oldcopy] && !changes && quiet;
+  if (plan->on[FEATURE_empty] || plan->on[FEATURE_oldcopy]) {
+    plan_quieten(plan);
+  }
+}
+
 /* The same for the comparing of replicas. */
 static void draw_sync(struct plan *plan) {
   struct prng prng;
@@ -219,9 +251,6 @@ void plan_draw(struct plan *plan, uint64_t seed, enum profile profile) {
   for (uint32_t i = 0; i < FEATURE_add; i++) {
     plan->on[i] = prng_chance(&prng, feature_odds[i]);
   }
-  if (profile == PROFILE_RECOVERABLE) {
-    plan->on[FEATURE_empty] = plan->on[FEATURE_oldcopy] = plan->on[FEATURE_damage] = false;
-  }
   draw_shape(plan, &prng);
   draw_tunables(plan, &prng);
   draw_faults(plan, &prng);
@@ -229,6 +258,7 @@ void plan_draw(struct plan *plan, uint64_t seed, enum profile profile) {
   draw_clients(plan, &prng);
   draw_changes(plan);
   draw_sync(plan);
+  draw_losses(plan);
 }
 
 void plan_light(struct plan *plan) {

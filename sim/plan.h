@@ -12,7 +12,8 @@
 #include "seam/seam.h"
 #include "seam/config.h"
 
-/* Recoverable: whatever fails comes back with all that it had made durable; safety and liveness are checked.
+/* Recoverable: whatever fails comes back with all that it had made durable, or one at a time loses some of it where
+ * others have it; safety and liveness are checked.
  * Hostile: disks are lost, put back and damaged too, more at once than there are replicas; safety only, less what these
  * failures themselves destroyed, which is computed. */
 enum profile { PROFILE_RECOVERABLE, PROFILE_HOSTILE };
@@ -41,9 +42,9 @@ enum profile { PROFILE_RECOVERABLE, PROFILE_HOSTILE };
   X(skew, 500)     /* wall clocks differ */                                       \
   X(drift, 300)    /* and run at different speeds */                              \
   X(jump, 300)     /* and jump both ways */                                       \
-  X(empty, 400)    /* hostile: a data directory is emptied */                     \
-  X(oldcopy, 400)  /* hostile: an old copy of one is put back */                  \
-  X(damage, 300)   /* hostile: bits flip on a disk */                             \
+  X(empty, 400)    /* a data directory is emptied; recoverable: one at a time */  \
+  X(oldcopy, 400)  /* an old copy of one is put back; the same */                 \
+  X(damage, 300)   /* bits flip on a disk; recoverable: on one, and members stay */ \
   X(blind, 400)    /* clients that SET without having read */                     \
   X(ignorant, 300) /* that put with an empty context: siblings arise */           \
   X(delete, 400)                                                                  \

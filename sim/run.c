@@ -83,9 +83,15 @@ static void saw_sent(void *context, uint32_t from, uint32_t to, const struct mes
   struct run *run = context;
   uint32_t owner = 0;
   int key = -1;
-  if (run->story != NULL && message->type >= MESSAGE_WRITE && message->key.size > POSITION_BYTES) {
+  bool carries = message->type == MESSAGE_WRITE && run->plan.on[FEATURE_damage];
+  bool told = run->story != NULL && message->type >= MESSAGE_WRITE;
+  if ((carries || told) && message->key.size > POSITION_BYTES) {
     key = oracle_find_key(&run->oracle, SPACE_OBJECTS, message->key, &owner);
   }
+  if (key >= 0 && carries) {
+    whole_saw(run, from, (uint32_t)key, "sends", message->object);
+  }
+  key = told ? key : -1;
   if (key >= 0 && (message->type == MESSAGE_WRITE || message->type == MESSAGE_FORWARD)) {
     struct siblings siblings = {.count = 0};
     if (message->type == MESSAGE_WRITE) {
@@ -358,13 +364,25 @@ static void write_all(struct run *run) {
   siblings_free(&probe.siblings);
 }
 
+/* Has every node got back what it had lost? */
+static bool all_whole(const struct run *run, char *why, size_t room) {
+  for (uint32_t i = 0; i < run->world->node_count; i++) {
+    bool sure = true;
+    if (run->world->nodes[i].alive && shard_loss(run->world->nodes[i].shard, &sure) != LOSS_NONE) {
+      (void)snprintf(why, room, "node %" PRIu32 " has not got back what it had lost", i + 1);
+      return false;
+    }
+  }
+  return true;
+}
+
 /* Changes of membership come to an end, hints and strays are handed over. */
 static bool come_to_rest(struct run *run, bool judged) {
   char why[CHECK_TEXT_BYTES] = "";
-  bool rest = admin_at_rest(run->admin, why, sizeof why);
+  bool rest = admin_at_rest(run->admin, why, sizeof why) && all_whole(run, why, sizeof why);
   for (uint64_t waited = 0; waited < REST_MAX_NS && !rest; waited += SECOND) {
     world_run(run->world, run->world->now_ns + SECOND);
-    rest = admin_at_rest(run->admin, why, sizeof why);
+    rest = admin_at_rest(run->admin, why, sizeof why) && all_whole(run, why, sizeof why);
   }
   run->checks.looked[CHECK_live] += 1;
   if (!rest && judged) {
@@ -430,6 +448,7 @@ static void judge(struct run *run) {
   }
   if (recoverable) {
     hints_judge(run);
+    whole_judge(run);
     write_all(run);
   }
   const struct shard_tunables *tunables = &run->plan.tunables;
@@ -524,6 +543,7 @@ void run_once(const struct plan *plan, bool tell, bool all, struct result *resul
   world->tree_bits = plan->tree_bits;
   world->incarnations_repeat = PLANTED(dot_reused);
   world->objects_forgotten = PLANTED(object_forgotten);
+  world->flips_read = PLANTED(damage_served);
   world->watch = (struct watch){.context = run,
                                 .replied = saw_reply,
                                 .sent = saw_sent,

@@ -37,7 +37,8 @@ struct node {
   uint64_t commit_ns;   /* when its last commit completes: they are in order */
   struct entry *parked; /* what happened to it while it was paused, in order */
   size_t parked_count, parked_capacity;
-  uint8_t *history, *buckets, *layout, *moves; /* what config borrows, copied at the start */
+  uint8_t *history, *buckets, *layout, *moves, *scrub, *low, *loss,
+      *lives; /* what config borrows, copied at the start */
   struct shard_config config;
 };
 
@@ -74,6 +75,7 @@ struct world {
   uint32_t busy_per_mille;      /* commits that are answered BUSY or NOSPACE */
   uint32_t readerror_per_mille; /* reads that are answered IO */
   bool incarnations_repeat;     /* a planted bug: a node forgets to take a new one at its start */
+  bool flips_read;              /* another: what is damaged is read as it is, with a bit that has flipped */
   bool objects_forgotten;       /* another: a crash loses an object that was durable */
   struct queue queue;
   struct effects *effects;

@@ -110,8 +110,12 @@ void move_dropped(struct run *run, uint32_t node, uint32_t key, const struct sib
 
 void move_stopped(struct run *run, uint32_t node) {
   const struct disk *disk = &run->world->nodes[node].disk;
+  size_t damaged = 0; /* what nobody can read nobody can hand over */
+  for (size_t i = 0; i < disk->visible[SPACE_OBJECTS].count; i++) {
+    damaged += disk->visible[SPACE_OBJECTS].entries[i].damaged ? 1 : 0;
+  }
   run->checks.looked[CHECK_move] += 1;
-  if (disk->visible[SPACE_OBJECTS].count != 0 || disk->visible[SPACE_HINTS].count != 0) {
+  if (disk->visible[SPACE_OBJECTS].count != damaged || disk->visible[SPACE_HINTS].count != 0) {
     check_fail(run, CHECK_move, CHECK_NO_KEY,
                "node %" PRIu32 " says that it has nothing left, and has %zu objects and %zu hints", node + 1,
                disk->visible[SPACE_OBJECTS].count, disk->visible[SPACE_HINTS].count);
@@ -145,14 +149,20 @@ static uint64_t unreliable(const struct run *run) {
   uint64_t bits = 0;
   for (uint32_t i = 0; i < run->world->node_count; i++) {
     bool removed = admin_is_removed(run->admin, i) && !run->plan.on[FEATURE_calm];
-    bits |= removed || run->oracle.disk_destroyed[i] || run->oracle.gone[i] ? UINT64_C(1) << i : 0;
+    /* Where one at a time loses what it had, it answers for nothing that it has not got back. */
+    bool lost = run->oracle.disk_destroyed[i] && run->plan.profile == PROFILE_HOSTILE;
+    bits |= removed || lost || run->oracle.gone[i] ? UINT64_C(1) << i : 0;
   }
   return bits;
 }
 
+/* Whoever has lost its copy gets it back from another replica that had it, and answers for nothing before. */
 static uint32_t copies(const struct run *run, const struct version *version) {
   uint64_t without = unreliable(run);
-  return least(count(version->strict[0] & ~without), count(version->strict[1] & ~without));
+  uint64_t base = version->strict[0] & ~without;
+  uint64_t target = version->strict[1] & ~without;
+  bool kept = (base & ~version->lost) != 0 && (target & ~version->lost) != 0;
+  return kept ? least(count(base), count(target)) : 0;
 }
 
 void move_put_acked(struct run *run, uint32_t number) {

@@ -76,6 +76,13 @@
 #define SYNC_CHILDREN_BITS 5u /* of a node of a tree, in one COMPARE */
 #define SYNC_ENGAGED_MAX 64u  /* partitions that others compare with this node key by key; one more: ERR_BUSY */
 
+/* -- what a node knows of its own past --------------------------------------- */
+#define LOW_STEP_NS UINT64_C(2000000000) /* between low-water marks, while it is written to */
+
+/* -- scrub --------------------------------------------------------------- */
+#define SCRUB_BATCH_MAX 64u /* objects of one scan */
+#define HEALS_MAX 32u       /* damaged records that are made whole at one time; one more: when it is wanted again */
+
 /* -- wire ---------------------------------------------------------------- */
 #define FRAME_HEADER_BYTES 36u
 #define FRAME_BODY_MAX_BYTES (OBJECT_MAX_BYTES + (1u << 20)) /* larger: the connection is closed */

@@ -34,6 +34,10 @@
   X(reads_early, move, "a node reads by the target before all hold it")                                \
   X(fence_open, move, "nodes listen to one that was removed and does not know it")                     \
   X(mend_one_way, converge, "what only the other replica has is not fetched")                          \
+  X(loss_unnoticed, move, "a node that has lost its data answers as if it had all")                 \
+  X(loss_answers, move, "a node answers for what it has lost before it has it back")                  \
+  X(damage_served, whole, "what is read is not compared with its checksum")                           \
+  X(damage_absent, move, "a damaged record counts as one that never was")                            \
   X(tree_stale, tree, "a merge does not change the Merkle tree")                                       \
   X(fold_early, ring, "a node folds away records that others may not know yet")                        \
   X(never_up, live, "a peer that was taken for down stays down until it connects again")               \

@@ -160,6 +160,24 @@ static void print_members(const json_t *document) {
   grid_deinit(&grid);
 }
 
+/* Nodes that have lost what they had stored, and how far they are with getting it back. */
+static void print_losses(const json_t *document) {
+  size_t index;
+  const json_t *member;
+  json_array_foreach(field_object(document, "members"), index, member) {
+    const char *loss = field_text(member, "loss");
+    const json_t *resynced = field_object(member, "resynced");
+    char figure[FIGURE_MAX];
+    if (loss == NULL || loss[0] == '\0') {
+      continue;
+    }
+    printf("\n%s%s: %s%s\n", terminal_on(STYLE_YELLOW), field_text(member, "name"), loss, terminal_off());
+    printf("         it gets back what it had: %" PRIu64 " of %" PRIu64 " partitions, %s keys\n",
+           field_number(resynced, "held"), field_number(resynced, "partitions"),
+           figure_count(figure, field_number(resynced, "keys")));
+  }
+}
+
 static void print_hints(const json_t *document) {
   const json_t *totals = field_object(document, "totals");
   char count[FIGURE_MAX];
@@ -191,6 +209,25 @@ static void print_compared(const json_t *document) {
     printf("all were compared within %s\n", figure_duration(age, age_ms));
   } else {
     puts("not all have been compared yet");
+  }
+}
+
+/* What the node that was asked has found to be damaged in its own store. */
+static void print_scrub(const json_t *document) {
+  const json_t *scrub = field_object(document, "scrub");
+  char count[FIGURE_MAX];
+  char left[FIGURE_MAX];
+  uint64_t damaged = field_number(scrub, "damaged");
+  if (damaged > 0 || field_number(scrub, "gaps") > 0) {
+    printf("%s%s record%s found damaged here%s, ", terminal_on(STYLE_YELLOW), figure_count(count, damaged),
+           damaged == 1 ? "" : "s", terminal_off());
+    printf("%s made whole from other replicas", figure_count(count, field_number(scrub, "healed")));
+    printf(", %s lost; check the device\n", figure_count(count, field_number(scrub, "lost")));
+  }
+  if (field_true(scrub, "running")) {
+    uint64_t part = field_number(scrub, "per_mille");
+    printf("what is stored here is read again: %" PRIu64 ".%" PRIu64 " %%, %s left of this round\n", part / 10,
+           part % 10, figure_duration(left, field_number(scrub, "left_seconds") * 1000));
   }
 }
 
@@ -355,10 +392,12 @@ static int show(struct remote *remote, const struct status_options *status) {
   print_cluster(document);
   print_node(document);
   print_members(document);
+  print_losses(document);
   print_change(document);
   print_candidates(document, &status->target);
   print_hints(document);
   print_compared(document);
+  print_scrub(document);
   json_decref(document);
   return EXIT_DONE;
 }

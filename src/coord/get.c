@@ -10,7 +10,7 @@ static void send_read(struct coord *coord, struct step *step, struct request *re
                       bool full) {
   struct message read = {
       .type = MESSAGE_READ,
-      .flags = full ? MESSAGE_FULL : 0,
+      .flags = (uint8_t)(MESSAGE_COUNTS | (full ? MESSAGE_FULL : 0)),
       .owner = target->owner,
       .request = request_number(coord, request),
       .key = blob_bytes(request->key),
@@ -207,7 +207,8 @@ void get_message(struct coord *coord, struct step *step, struct request *request
     return;
   }
   if (message->err != ERR_OK) {
-    request->failure = message->err;
+    /* RETRY: it can not vouch for what it has; a stand-in is as good. */
+    request->failure = message->err == ERR_RETRY ? request->failure : message->err;
     get_target_lost(coord, step, request, target);
   } else {
     if (request->fastest == 0 && target->owner == 0) {

@@ -385,7 +385,7 @@ static uint32_t choose_coordinator(const struct step *step, const struct request
     if ((target->layouts & LAYOUT_READING) == 0) {
       continue;
     }
-    if (target->node == step->self && !step->nospace) {
+    if (target->node == step->self && !step->nospace && step->lost == 0) {
       return step->self;
     }
     if (target->node != step->self && !was_tried(request, target->node)) {

@@ -9,6 +9,7 @@
 #include "base/assert.h"
 #include "base/hlc.h"
 #include "front/census.h"
+#include "scrub/scrub.h"
 #include "sync/sync.h"
 
 #define ADDRESS_BYTES (HOST_MAX_BYTES + 16u)
@@ -55,6 +56,29 @@ static json_t *json_age(uint64_t age_ms) {
   return age_ms == 0 ? json_null() : json_count(age_ms);
 }
 
+/* What a node has found its directory to be, until it has got back what it had lost. */
+static json_t *json_loss(const struct member_view *view) {
+  static const char *const words[] = {
+      [LOSS_EMPTIED] = "its data directory is empty, and was not",
+      [LOSS_OLD] = "its data directory is an old copy",
+      [LOSS_VOLATILE] = "its engine keeps nothing over a restart",
+      [LOSS_SALVAGED] = "its store was put together anew from what could be read",
+  };
+  uint8_t loss = view->heartbeat.loss;
+  ASSERT(loss <= LOSS_SALVAGED);
+  return loss == LOSS_NONE ? json_null() : json_string(words[loss]);
+}
+
+/* How much of it has been compared with the other replicas since. */
+static json_t *json_resynced(const struct heartbeat *heartbeat, const struct member_view *view) {
+  if (view->heartbeat.loss == LOSS_NONE) {
+    return json_null();
+  }
+  return json_pack("{s:I, s:I, s:o, s:o}", "partitions", (json_int_t)heartbeat->parts_wanted, "held",
+                   (json_int_t)heartbeat->parts_held, "keys", json_count(heartbeat->moving_keys), "bytes",
+                   json_count(heartbeat->moving_bytes));
+}
+
 static json_t *json_member(const struct front *front, const struct member_view *view) {
   struct identity identity;
   if (!identity_find(front, view->node, &identity)) {
@@ -85,6 +109,9 @@ static json_t *json_member(const struct front *front, const struct member_view *
   json_object_set_new(object, "keys", json_count(view->self ? store.keys : heartbeat->keys));
   json_object_set_new(object, "strays", json_count(heartbeat->strays));
   json_object_set_new(object, "nospace", json_boolean(nospace));
+  json_object_set_new(object, "low", json_count(view->self ? shard_low(front_shard(front)) : heartbeat->low));
+  json_object_set_new(object, "loss", json_loss(view));
+  json_object_set_new(object, "resynced", json_resynced(heartbeat, view));
   json_object_set_new(object, "keys_differ", json_count(heartbeat->sync_differ));
   json_object_set_new(object, "compared_age_ms", json_age(heartbeat->sync_age_ms));
   return object;
@@ -140,6 +167,7 @@ static json_t *json_this_node(const struct front *front) {
   json_object_set_new(object, "dir", json_string(facts.directory));
   json_object_set_new(object, "uptime_seconds", json_count(age_ms(front, facts.start_wall_ms) / 1000));
   json_object_set_new(object, "incarnation", json_digest(facts.incarnation));
+  json_object_set_new(object, "low", json_count(shard_low(shard)));
   json_object_set_new(object, "member", json_boolean(shard_is_member(shard)));
   json_object_set_new(object, "removed", json_boolean(front_was_removed(front)));
   json_object_set_new(object, "handed_over", json_boolean(facts.handed_over));
@@ -171,6 +199,26 @@ static json_t *json_compared(const struct front *front) {
   return list;
 }
 
+/* How far this node is with reading again what it has stored, and what it found since its start. */
+static json_t *json_scrub(const struct front *front) {
+  const struct shard *shard = front_shard(front);
+  const struct shard_stats *stats = shard_stats(shard);
+  struct scrub_view view;
+  shard_scrub(shard, &view);
+  json_t *object = json_object();
+  json_object_set_new(object, "running", json_boolean(view.running));
+  json_object_set_new(object, "per_mille", json_count(view.per_mille));
+  json_object_set_new(object, "left_seconds", view.running ? json_count(view.left_ms / 1000) : json_null());
+  json_object_set_new(object, "complete_age_ms", json_age(view.whole_age_ms));
+  json_object_set_new(object, "bytes", json_count(stats->scrub_bytes));
+  json_object_set_new(object, "gaps", json_count(stats->scrub_gaps));
+  json_object_set_new(object, "damaged", json_count(stats->damaged));
+  json_object_set_new(object, "healing", json_count(view.healing));
+  json_object_set_new(object, "healed", json_count(stats->healed));
+  json_object_set_new(object, "lost", json_count(stats->damaged_lost));
+  return object;
+}
+
 json_t *describe_status(const struct front *front) {
   const struct shard *shard = front_shard(front);
   const struct ring *ring = shard_ring(shard);
@@ -185,9 +233,10 @@ json_t *describe_status(const struct front *front) {
       json_pack("{s:o, s:o, s:I, s:o, s:o}", "hints", json_count(census.hints), "oldest_hint_age_ms",
                 json_count(census.oldest_hint_age_ms), "members_down", (json_int_t)census.down, "keys_differ",
                 json_count(census.keys_differ), "compared_age_ms", json_age(census.compared_age_ms));
-  return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "cluster", cluster, "node", json_this_node(front), "members",
-                   json_members(front, &census), "totals", totals, "change", describe_change(front, &census),
-                   "candidates", describe_candidates(front), "compared", json_compared(front));
+  return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "cluster", cluster, "node", json_this_node(front),
+                   "members", json_members(front, &census), "totals", totals, "change", describe_change(front, &census),
+                   "candidates", describe_candidates(front), "compared", json_compared(front), "scrub",
+                   json_scrub(front));
 }
 
 json_t *describe_ring(const struct front *front) {

@@ -208,6 +208,28 @@ void detector_heartbeat(struct member *member, uint32_t node, const struct heart
   settle(member, peer);
 }
 
+void detector_remember(struct member *member, uint32_t node, uint64_t low) {
+  struct peer *peer = find_mutable(&member->detector, node);
+  if (peer != NULL) {
+    peer->low_before = low;
+  }
+}
+
+bool detector_note_life(struct member *member, uint32_t node, const struct heartbeat *heartbeat, uint64_t hlc) {
+  struct peer *peer = find_mutable(&member->detector, node);
+  if (peer == NULL || heartbeat->life == 0 || hlc < peer->heartbeat_hlc) {
+    return false; /* what comes late may be of an earlier life */
+  }
+  if (heartbeat->life != peer->life) {
+    peer->low_before = peer->low > peer->low_before ? peer->low : peer->low_before;
+    peer->life = heartbeat->life;
+    peer->low = 0;
+  }
+  bool more = heartbeat->low > peer->low && heartbeat->low > peer->low_before;
+  peer->low = heartbeat->low > peer->low ? heartbeat->low : peer->low;
+  return more;
+}
+
 bool detector_note_foreign(struct member *member, uint32_t node) {
   struct peer *peer = find_mutable(&member->detector, node);
   bool news = peer != NULL && !peer->foreign;
@@ -312,6 +334,7 @@ void detector_send_heartbeats(struct member *member, struct step *step) {
      * addition was lost with the node that issued it. */
     if (peer->node != 0 && peer->connected && (peer->known || peer->told)) {
       ASSERT(peer->node != member->self);
+      life_tell(member, peer, &message.heartbeat);
       step_send(step, peer->node, &message);
     }
   }

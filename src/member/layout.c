@@ -236,13 +236,6 @@ static bool note_returned(struct member *member, uint64_t now_ns) {
   return returned;
 }
 
-/* False: nothing has changed. */
-static bool note_bare(struct member *member) {
-  bool told = member->layout.bare && barrier_knows_props(member);
-  member->layout.bare = member->layout.bare && !told;
-  return told;
-}
-
 /* Once it says READS the others may be done with the change, and listen no more to one that their ring has not. */
 static bool is_leaving(const struct member *member) {
   const struct layout *layout = &member->layout;
@@ -408,7 +401,6 @@ static void take_base(struct member *member, uint64_t now_ns) {
   ASSERT(count > 0);
   struct ring *base = ring_of(member, count);
   bool first = !member->has_base;
-  layout->bare = first && count > 1 && ring_find(base, member->self) >= 0;
   member->has_base = true;
   member->base = base;
   layout->base_count = count;
@@ -460,7 +452,6 @@ void layout_run(struct member *member, struct step *step) {
     changed = true;
   }
   changed = note_leaving(member, step->now_ns) || changed;
-  changed = note_bare(member) || changed;
   if (layout->stored && !layout->storing && layout->retry_due_ns == HEAP_NEVER) {
     struct mark next;
     if (find_next(member, &next)) {

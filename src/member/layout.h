@@ -18,10 +18,9 @@ struct layout {
   struct mark mark; /* durable, and told */
   struct mark next; /* being stored, if `storing` */
   bool storing;
-  bool stored; /* META_LAYOUT is there: none is an older directory, or a new one */
-  bool joined; /* gained by the target: all knew of it at some time */
-  bool bare;   /* a member, as it was told, and its own directory did not know: nor does it know the buckets */
-  bool leaves; /* the target has it not, and all hold: it serves nobody any more */
+  bool stored;           /* META_LAYOUT is there: none is an older directory, or a new one */
+  bool joined;           /* gained by the target: all knew of it at some time */
+  bool leaves;           /* the target has it not, and all hold: it serves nobody any more */
   bool agreed, all_done; /* as in struct step */
   uint32_t base_count, target_count;
   uint64_t base_hint; /* the digest of a base that HISTORY told of and that is not looked at yet; 0 none */

@@ -17,7 +17,7 @@ static bool may_serve(const struct member *member) {
   const struct layout *layout = &member->layout;
   bool held = ring_find(member->base, member->self) >= 0;
   bool gained = ring_find(member->target, member->self) >= 0 && layout->joined;
-  return member->has_base && !layout->leaves && !layout->bare && (held || gained);
+  return member->has_base && !layout->leaves && (held || gained) && life_is_informed(member);
 }
 
 struct member *member_init(void *memory, const struct shard_config *config) {
@@ -32,6 +32,7 @@ struct member *member_init(void *memory, const struct shard_config *config) {
   layout_init(member, config);
   join_init(member, config);
   detector_refresh(member);
+  life_init(member, config);
   member->serves = may_serve(member);
   return member;
 }
@@ -64,6 +65,9 @@ void member_view(struct member *member, struct step *step) {
   step->base_up = member->base == member->target ? member->detector.up : member->detector.base_up;
   step->agreed = layout->agreed;
   step->all_done = layout->all_done;
+  step->sure = member->life.sure;
+  step->lost = member->life.lost;
+  step->lost_little = member->life.loss == LOSS_OLD || member->life.loss == LOSS_SALVAGED;
   step->epoch = layout->epoch;
   step->buckets = &member->records.buckets;
   step->buckets_digest = member->records.buckets_digest;
@@ -123,6 +127,7 @@ void member_tick(struct member *member, struct step *step) {
   layout_tick(member, step);
   join_tick(member, step);
   seal_again(member, step);
+  life_tick(member, step);
   ASSERT(member_deadline(member) > step->now_ns);
 }
 
@@ -140,6 +145,7 @@ uint64_t member_deadline(const struct member *member) {
   due_ns = earlier(due_ns, member->layout.retry_due_ns);
   due_ns = earlier(due_ns, member->layout.due_ns);
   due_ns = earlier(due_ns, join_deadline(member));
+  due_ns = earlier(due_ns, life_deadline(member));
   return due_ns;
 }
 
@@ -159,7 +165,9 @@ void member_message(struct member *member, struct step *step, uint32_t from, con
   ASSERT(step->ring == member->target);
   switch (message->type) {
   case MESSAGE_HEARTBEAT:
+    life_heard(member, step, from, message);
     detector_heartbeat(member, from, &message->heartbeat, message->hlc);
+    life_look(member, step);
     records_heartbeat(member, step, from, &message->heartbeat);
     layout_run(member, step);
     return;
@@ -195,6 +203,8 @@ void member_message(struct member *member, struct step *step, uint32_t from, con
   case MESSAGE_PULLED:
   case MESSAGE_OFFER:
   case MESSAGE_OBJECT_DROP:
+  case MESSAGE_DAMAGED:
+  case MESSAGE_RESTORE:
     ASSERT(false); /* a message that is not about membership */
     return;
   }
@@ -205,6 +215,7 @@ void member_peer_up(struct member *member, struct step *step, uint32_t node) {
   ASSERT(step->ring == member->target);
   ASSERT(node != 0);
   detector_connected(member, step, node);
+  detector_send_heartbeats(member, step); /* it waits to be told of its past */
   join_connected(member, step);
   layout_run(member, step);
 }
@@ -234,6 +245,7 @@ enum err member_admit_write(struct member *member, struct step *step) {
   if (!member->serves) {
     return ERR_NOTMEMBER;
   }
+  member->life.written = true;
   switch (member->seal) {
   case SEAL_DURABLE:
     return ERR_OK;
@@ -249,6 +261,7 @@ enum err member_admit_write(struct member *member, struct step *step) {
 
 void member_note_data(struct member *member, struct step *step) {
   ASSERT(step->self == member->self);
+  member->life.written = true;
   if (member->seal == SEAL_NONE) {
     member->seal = SEAL_WANTED;
     seal_again(member, step);
@@ -269,6 +282,11 @@ void member_commit_done(struct member *member, struct step *step, uint64_t token
     return;
   case MEMBER_TOKEN_LAYOUT:
     layout_committed(member, step, err);
+    return;
+  case MEMBER_TOKEN_LOW:
+  case MEMBER_TOKEN_LOSS:
+  case MEMBER_TOKEN_LIVES:
+    life_committed(member, step, token_value(token), err);
     return;
   }
   ASSERT(false); /* a commit of nobody's */
@@ -393,6 +411,7 @@ static void view_fill(const struct member *member, uint32_t node, struct member_
     view->up = true;
     view->heartbeat = member->detector.own;
     view->heartbeat.sealed = member_is_sealed(member) ? 1 : 0;
+    view->heartbeat.loss = member->life.loss;
     view->heartbeat.mark = member->layout.mark;
     view->heartbeat.history_digest = member->records.digest;
   } else if (peer != NULL) {

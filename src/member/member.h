@@ -49,15 +49,19 @@ void member_commit_done(struct member *member, struct step *step, uint64_t token
 
 /* What the rest of the node reports to membership with each tick. */
 struct member_progress {
-  bool settled; /* the coordinator has no unanswered put that was planned by other layouts than the present ones */
-  bool idle;    /* and no request at all that is still to be answered */
-  bool holds;   /* whatever the target gives this node has been received whole, and is durable */
+  bool settled;  /* the coordinator has no unanswered put that was planned by other layouts than the present ones */
+  bool idle;     /* and no request at all that is still to be answered */
+  bool resynced; /* what the loss of stored data concerns has been checked against the other replicas */
+  bool holds;    /* whatever the target gives this node has been received whole, and is durable */
 };
 void member_note_progress(struct member *member, struct step *step, const struct member_progress *progress);
 /* May a message of this type come from that node: is it a member of a live layout, and does it know of its removal? */
 bool member_allows(const struct member *member, const struct step *step, uint32_t from, enum message_type type);
 /* COMMAND_CHANGE: replies when the changes are durable and in effect here, or why not. */
 void member_change(struct member *member, struct step *step, const struct command *command);
+uint64_t member_low(const struct member *member);
+enum loss member_latest_loss(const struct member *member);
+enum loss member_loss(const struct member *member);
 void member_layout(const struct member *member, struct layout_view *out);
 /* Latest heard first; returns how many were written. */
 uint32_t member_candidates(const struct member *member, struct candidate_view *out, uint32_t capacity);

@@ -11,9 +11,18 @@
 
 #include "member/detector.h"
 #include "member/layout.h"
+#include "member/life.h"
 #include "member/member.h"
 
-enum member_token { MEMBER_TOKEN_HISTORY = 1, MEMBER_TOKEN_BUCKETS, MEMBER_TOKEN_SEALED, MEMBER_TOKEN_LAYOUT };
+enum member_token {
+  MEMBER_TOKEN_HISTORY = 1,
+  MEMBER_TOKEN_BUCKETS,
+  MEMBER_TOKEN_SEALED,
+  MEMBER_TOKEN_LAYOUT,
+  MEMBER_TOKEN_LOW,
+  MEMBER_TOKEN_LOSS,
+  MEMBER_TOKEN_LIVES
+};
 
 enum err member_store(struct step *step, enum member_token token, struct bytes name, struct blob *value) MUST_CHECK;
 
@@ -108,6 +117,7 @@ struct member {
   struct ring *newest; /* of the whole history */
   bool has_base;       /* else `base` is the target */
   struct layout layout;
+  struct life life;
   struct detector detector;
   struct records records;
   struct joining joining;

@@ -293,6 +293,7 @@ static void op_written(struct move *move, struct step *step, struct arrival *arr
     return;
   }
   move->moving_keys += durable ? 1 : 0;
+  step->stats->resynced += durable && arrival->checking && move->lost != 0 ? 1 : 0;
   /* When copying, the check finds it again. */
   if (refused && arrival->checking) {
     COUNT(step->stats->store_errors);

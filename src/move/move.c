@@ -166,7 +166,7 @@ static void states_weaken(struct move *move, uint32_t partition_count) {
 static void table_begin(struct move *move, const struct step *step) {
   struct move_identity identity = {.base_digest = step->base->digest, .target_digest = step->ring->digest};
   uint32_t sizes = 0;
-  identity.sizes_digest = bucket_table_sizes(step->buckets, &sizes);
+  identity.sizes_digest = bucket_table_sizes(step->buckets, &sizes) ^ step->lost;
   sizes_take(move, sizes);
   bool known = step->base->partition_count > 0 && step->ring->partition_count > 0;
   uint32_t partition_count = known ? step->ring->partition_count : 0;
@@ -185,6 +185,7 @@ static void table_begin(struct move *move, const struct step *step) {
     move->identity = identity;
     move->partition_count = partition_count;
   }
+  move->lost = step->lost;
   move->next = 0;
   move->wanted = move->held = move->foreign = 0;
   move->look_due_ns = known ? step->now_ns : HEAP_NEVER;
@@ -193,7 +194,7 @@ static void table_begin(struct move *move, const struct step *step) {
 
 /* The layouts may have changed since the last call, whatever it is for. */
 static void layouts_look(struct move *move, const struct step *step) {
-  if (move->started && move->epoch == step->epoch) {
+  if (move->started && move->epoch == step->epoch && move->lost == step->lost) {
     return;
   }
   move->started = true;
@@ -216,6 +217,7 @@ static void part_make(struct move *move, const struct step *step, uint32_t parti
   part->target_rank = (uint8_t)ring_rank(step->ring, partition, move->n_max, step->self);
   part->base_rank =
       move_is_moving(step) ? (uint8_t)ring_rank(step->base, partition, move->n_max, step->self) : part->target_rank;
+  part->base_rank = move->lost != 0 ? (uint8_t)move->n_max : part->base_rank; /* as if it had never had any */
   part->not_before_ns = 0;
   bool gained = is_gained(move, part);
   if (part->state == PART_HELD && part->checked != CHECKED_ALL && step->reading == step->base) {
@@ -224,7 +226,9 @@ static void part_make(struct move *move, const struct step *step, uint32_t parti
   if (!gained && part->state >= PART_COPIED) {
     move->version += 1; /* forgotten on disk too */
   }
-  part->state = !gained ? PART_NONE : part->state == PART_NONE ? PART_WANTED : part->state;
+  /* Where most of it is there, the check finds what is not. */
+  enum part_state first = move->lost != 0 && step->lost_little ? PART_COPIED : PART_WANTED;
+  part->state = (uint8_t)(!gained ? PART_NONE : part->state == PART_NONE ? first : part->state);
   move->wanted += gained ? 1 : 0;
   move->held += part->state == PART_HELD ? 1 : 0;
   move->foreign += part->target_rank >= move->n_min ? 1 : 0;
@@ -250,6 +254,19 @@ void move_part_set(struct move *move, uint32_t partition, enum part_state state)
   move->held += state == PART_HELD ? 1 : 0;
   move->version += 1;
   ASSERT(move->held <= move->wanted);
+}
+
+bool move_vouches(const struct move *move, const struct step *step, struct bytes store_key) {
+  if (step->lost == 0 || PLANTED(loss_answers)) {
+    return step->sure;
+  }
+  bool current = move_is_made(move) && move->epoch == step->epoch && move->lost == step->lost;
+  return current && move->parts[move_partition(move, store_key)].state == PART_HELD;
+}
+
+bool move_is_resynced(const struct move *move, const struct step *step) {
+  bool current = move_is_made(move) && move->epoch == step->epoch && move->lost == step->lost;
+  return current && !move_is_moving(step) && move->held == move->wanted && move->saved == move->version;
 }
 
 bool move_is_complete(const struct move *move, const struct step *step) {
@@ -352,7 +369,7 @@ void move_tick(struct move *move, struct step *step) {
   uint32_t sizes = 0;
   if (step->now_ns >= move->sizes_due_ns) {
     move->sizes_due_ns = step->now_ns + MOVE_LOOK_NS;
-    if (bucket_table_sizes(step->buckets, &sizes) != move->identity.sizes_digest) {
+    if ((bucket_table_sizes(step->buckets, &sizes) ^ step->lost) != move->identity.sizes_digest) {
       table_begin(move, step);
     }
   }

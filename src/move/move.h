@@ -14,6 +14,9 @@
  * turns HELD back into COPIED. States are kept in META_MOVES, so that a restart of either side copies again no more
  * than the partitions that were under way.
  *
+ * Lost: a node that has lost what it had stored (step->lost) gains every partition that the layouts give it, be it that
+ * they are the same: what is WANTED is copied, and all is checked against all other replicas, before it vouches for it.
+ *
  * Serving: PULL is answered from a scan of the own store, one batch at a time, without state between batches.
  *
  * Leaving: an object in a partition that this node does not own any more (in no live layout, and all others have none
@@ -55,6 +58,10 @@ void move_note_write(struct move *move, const struct step *step, struct bytes st
 
 /* Is all that step->ring gives this node HELD, and known to be so on disk? True when nothing is gained. */
 bool move_is_complete(const struct move *move, const struct step *step);
+/* May an answer for this key count for a quorum: is nothing lost here, or has its partition been checked since? */
+bool move_vouches(const struct move *move, const struct step *step, struct bytes store_key);
+/* All partitions have been checked since, and that is stored. */
+bool move_is_resynced(const struct move *move, const struct step *step);
 /* Fills in moving_keys, moving_bytes, parts_wanted, parts_held and strays; health->keys is all that the node has. */
 void move_totals(const struct move *move, const struct step *step, struct heartbeat *health);
 

@@ -47,7 +47,7 @@ enum part_state { PART_NONE = 0, PART_WANTED, PART_COPIED, PART_HELD }; /* two b
 
 struct part {
   uint8_t state;       /* enum part_state; not NONE: the target gives it to this node */
-  uint8_t base_rank;   /* this node's place among the replicas in the base, n_max: none */
+  uint8_t base_rank;   /* this node's place among the replicas in the base, n_max: none, or it has lost its data */
   uint8_t target_rank; /* the same in the target */
   /* by rank in the base: sources that have been checked against, for these layouts; or CHECKED_ALL */
   uint8_t checked;
@@ -58,13 +58,14 @@ struct part {
  * checked again. */
 struct move_identity {
   uint64_t base_digest, target_digest;
-  uint64_t sizes_digest; /* of the buckets' n */
+  uint64_t sizes_digest; /* of the buckets' n, and of what has been lost */
 };
 
 struct move {
   bool started;
   bool damaged; /* META_MOVES was */
   uint32_t epoch;
+  uint64_t lost;     /* as the table has it: see step->lost */
   uint64_t epoch_ns; /* when it was first seen */
   struct move_identity identity;
   uint32_t partition_count; /* 0: no layouts yet */

@@ -141,6 +141,12 @@ void growth_doubt(struct growth *growth, struct bytes store_key) {
   range_add(growth, tree_node_of(position_read(store_key.data).high, growth->tree.bits));
 }
 
+void growth_lose(struct growth *growth, struct position first, struct position last) {
+  ASSERT(position_compare(first, last) <= 0);
+  range_add(growth, tree_node_of(first.high, growth->tree.bits));
+  range_add(growth, tree_node_of(last.high, growth->tree.bits));
+}
+
 void growth_settled(struct growth *growth) {
   ASSERT(growth->doubts > 0);
   growth->doubts -= 1;

@@ -43,6 +43,9 @@ void growth_stored(struct growth *growth, const struct step *step, struct bytes 
 void growth_doubt(struct growth *growth, struct bytes store_key);
 void growth_settled(struct growth *growth);
 
+/* Between these positions there is damage: what the store still can read there is read again. */
+void growth_lose(struct growth *growth, struct position first, struct position last);
+
 /* At the beginning of each step, before anything of it. */
 void growth_look(struct growth *growth, const struct step *step);
 void growth_tick(struct growth *growth, struct step *step);

@@ -35,7 +35,7 @@ struct operation {
   bool adds;     /* its commit makes a hint where there was none */
 };
 
-enum slot_state { SLOT_FREE = 0, SLOT_READING, SLOT_KNOWN };
+enum slot_state { SLOT_FREE = 0, SLOT_READING, SLOT_DAMAGED, SLOT_KNOWN };
 
 struct slot {
   enum slot_state state;
@@ -370,8 +370,9 @@ static void commit_take(struct replica *replica, struct step *step, uint32_t ind
   struct slot *slot = &replica->slots[operation->slot];
   bool sync = (operation->flags & MESSAGE_NOSYNC) == 0 && !PLANTED(unsynced);
   operation->removes = object == NULL;
-  step->stats->keys_new += slot->space == SPACE_OBJECTS && slot->object == NULL && object != NULL ? 1 : 0;
-  step->stats->keys_gone += slot->space == SPACE_OBJECTS && slot->object != NULL && object == NULL ? 1 : 0;
+  bool had = slot->object != NULL || operation->type == MESSAGE_RESTORE;
+  step->stats->keys_new += slot->space == SPACE_OBJECTS && !had && object != NULL ? 1 : 0;
+  step->stats->keys_gone += slot->space == SPACE_OBJECTS && had && object == NULL ? 1 : 0;
   operation->adds = slot->space == SPACE_HINTS && slot->object == NULL;
   if (slot->space == SPACE_OBJECTS) {
     struct bytes key = blob_bytes(slot->key);
@@ -536,7 +537,6 @@ static void run(struct replica *replica, struct step *step, uint32_t index, stru
   struct operation *operation = &replica->operations[index];
   const struct slot *slot = &replica->slots[operation->slot];
   ASSERT(slot->state == SLOT_KNOWN);
-  ASSERT(slot->read_err == ERR_OK);
   bool finished = true;
   if (operation->type == MESSAGE_READ) {
     answer_read(replica, step, slot, operation);
@@ -572,6 +572,12 @@ static void left_push(struct replica *replica, uint32_t index) {
   replica->left_tail = index;
 }
 
+/* A hint that can not be read is lost: what comes for its owner now is kept as if there had been none. Only for reads
+ * nobody can say that there is none. */
+static bool hint_is_lost(const struct slot *slot, const struct operation *operation) {
+  return slot->space == SPACE_HINTS && slot->read_err == ERR_CORRUPT && operation->type != MESSAGE_READ;
+}
+
 /* Runs up to `budget` waiting operations of a known slot (or refuses them, when it could not be read); returns how
  * many. */
 static uint32_t slot_run(struct replica *replica, struct step *step, uint32_t index, uint32_t budget) {
@@ -585,7 +591,7 @@ static uint32_t slot_run(struct replica *replica, struct step *step, uint32_t in
     }
     replica->operations[operation].next = NONE;
     ran += 1;
-    if (slot->read_err != ERR_OK) {
+    if (slot->read_err != ERR_OK && !hint_is_lost(slot, &replica->operations[operation])) {
       answer_error(replica, step, &replica->operations[operation], slot->read_err);
       operation_free(replica, operation);
       continue;
@@ -601,6 +607,77 @@ static uint32_t slot_run(struct replica *replica, struct step *step, uint32_t in
     left_push(replica, index);
   }
   return ran;
+}
+
+/* -- damage --------------------------------------------------------------------- */
+
+/* What another replica asks to mend its own copy by is not kept waiting: it might wait for the same of us. */
+static bool is_to_mend(const struct operation *operation) {
+  return operation->type == MESSAGE_READ && (operation->flags & MESSAGE_COUNTS) == 0;
+}
+
+/* The record can not be read: operations wait until it has been made whole. */
+static void damage_found(struct replica *replica, struct step *step, uint32_t index) {
+  struct slot *slot = &replica->slots[index];
+  uint32_t waiting = slot->head;
+  ASSERT(slot->space == SPACE_OBJECTS && slot->object == NULL);
+  slot->state = SLOT_DAMAGED;
+  slot->head = slot->tail = NONE;
+  while (waiting != NONE) {
+    struct operation *operation = &replica->operations[waiting];
+    uint32_t next = operation->next;
+    operation->next = NONE;
+    if (is_to_mend(operation)) {
+      answer_error(replica, step, operation, ERR_CORRUPT);
+      operation_free(replica, waiting);
+    } else if (slot->tail == NONE) {
+      slot->head = slot->tail = waiting;
+    } else {
+      replica->operations[slot->tail].next = waiting;
+      slot->tail = waiting;
+    }
+    waiting = next;
+  }
+  COUNT(step->stats->damaged);
+  struct message damaged = {.type = MESSAGE_DAMAGED, .key = blob_bytes(slot->key), .key_blob = slot->key};
+  step_send(step, step->self, &damaged);
+}
+
+/* Stores what the others have in the place of the damaged record. Dots that only that record knew are lost: this
+ * incarnation must not claim them. The tree's share of the record is known to nobody: its leaf is read again. */
+static enum err restore(struct replica *replica, struct step *step, uint32_t slot_index, struct blob *object) {
+  struct slot *slot = &replica->slots[slot_index];
+  uint32_t index = operation_take(replica);
+  if (index == NONE) {
+    return ERR_BUSY;
+  }
+  replica->operations[index] = (struct operation){
+      .type = MESSAGE_RESTORE, .flags = MESSAGE_QUIET, .from = step->self, .slot = slot_index, .next = NONE};
+  primary_forgets(replica, step);
+  growth_lose(replica->growth, position_read(slot->key->data), position_read(slot->key->data));
+  slot->state = SLOT_KNOWN;
+  slot->share_known = true;
+  slot->share = 0;
+  commit_take(replica, step, index, object);
+  return ERR_OK;
+}
+
+void replica_restore(struct replica *replica, struct step *step, const struct message *message) {
+  uint32_t index = NONE;
+  bool found = map_find(&replica->map, bytes_hash(message->key, replica->seed), &index);
+  ASSERT(found);
+  struct slot *slot = &replica->slots[index];
+  ASSERT(slot->state == SLOT_DAMAGED && bytes_equal(slot_store_key(slot), message->key));
+  enum err err = message->err;
+  if (err == ERR_OK) {
+    err = restore(replica, step, index, blob_get(message->object_blob));
+  }
+  if (err != ERR_OK) {
+    slot->state = SLOT_KNOWN;
+    slot->read_err = ERR_CORRUPT;
+  }
+  (void)slot_run(replica, step, index, OPS_PER_STEP_MAX);
+  slot_free_if_idle(replica, index);
 }
 
 /* Keeps what an operation that must wait has only borrowed. False when there is no room. */
@@ -670,6 +747,11 @@ void replica_message(struct replica *replica, struct step *step, uint32_t from, 
   struct operation *operation = &replica->operations[index];
   struct slot *slot = &replica->slots[slot_index];
   *operation = asked;
+  if (slot->state == SLOT_DAMAGED && is_to_mend(operation)) {
+    answer_error(replica, step, operation, ERR_CORRUPT);
+    operation_free(replica, index);
+    return;
+  }
   if (slot->state == SLOT_KNOWN && slot->head == NONE) {
     run(replica, step, index, message->object, message->object_blob, message->context);
     slot_free_if_idle(replica, slot_index);
@@ -701,6 +783,10 @@ void replica_read_done(struct replica *replica, struct step *step, uint64_t toke
     if (err == ERR_OK && object.is_clock) {
       err = ERR_CORRUPT;
     }
+  }
+  if (err == ERR_CORRUPT && slot->space == SPACE_OBJECTS) {
+    damage_found(replica, step, index);
+    return;
   }
   if (err != ERR_OK) {
     COUNT(step->stats->store_errors);
@@ -772,6 +858,10 @@ void replica_commit_done(struct replica *replica, struct step *step, uint64_t to
     }
     if (synced && operation->commit_sequence > replica->synced_sequence) {
       replica->synced_sequence = operation->commit_sequence;
+    }
+    if (operation->type == MESSAGE_RESTORE) {
+      step->stats->healed += operation->removes ? 0 : 1;
+      step->stats->damaged_lost += operation->removes ? 1 : 0;
     }
     if (operation->type != MESSAGE_HINT_DROP) {
       answer_written(replica, step, operation, ERR_OK, true);

@@ -12,6 +12,8 @@
  *
  *   state    operation arrives   storage has read          commit completes              commit fails
  *   READING  queue it            run the queue -> KNOWN    -                             -
+ *            ... it is damaged: -> DAMAGED
+ *   DAMAGED  queue it            (RESTORE: store what the others have, run the queue; or refuse the queue -> KNOWN)
  *   KNOWN    run it              -                         acknowledge; free if idle     answer the error; when idle:
  *   free
  *
@@ -50,6 +52,8 @@ void replica_deinit(struct replica *replica);
 void replica_message(struct replica *replica, struct step *step, uint32_t from, const struct message *message);
 void replica_read_done(struct replica *replica, struct step *step, uint64_t token, enum err err, struct blob *value);
 void replica_commit_done(struct replica *replica, struct step *step, uint64_t token, enum err err);
+/* RESTORE, from this node: what is to be stored in the place of a record that can not be read (scrub/scrub.h). */
+void replica_restore(struct replica *replica, struct step *step, const struct message *message);
 /* Runs operations that a step before this one left over. */
 void replica_tick(struct replica *replica, struct step *step);
 bool replica_wants_tick(const struct replica *replica);

@@ -26,6 +26,8 @@ struct memory_of_store {
   struct store_value sealed;
   struct store_value layout;
   struct store_value moves;
+  struct store_value scrub;
+  struct store_value low, loss, lives;
   struct store_value incarnation;
 };
 
@@ -35,6 +37,10 @@ static void memory_free(struct memory_of_store *memory) {
   store_value_free(memory->sealed.data);
   store_value_free(memory->layout.data);
   store_value_free(memory->moves.data);
+  store_value_free(memory->scrub.data);
+  store_value_free(memory->low.data);
+  store_value_free(memory->loss.data);
+  store_value_free(memory->lives.data);
   store_value_free(memory->incarnation.data);
 }
 
@@ -161,11 +167,17 @@ static void core_init(struct node *node, const struct memory_of_store *memory, u
       .seed = node->incarnation,
       .cluster_seed = node_cluster_seed(options),
       .hlc_floor = hlc_floor,
-      .found = options->seeds[strspn(options->seeds, ", ")] == '\0' && memory->history.data == NULL,
+      .found = options->seeds[strspn(options->seeds, ", ")] == '\0' && memory->history.data == NULL &&
+               options->node_id[0] == '\0', /* it was one of a cluster already */
       .history = value_bytes(memory->history),
       .buckets = value_bytes(memory->buckets),
       .layout = value_bytes(memory->layout),
       .moves = value_bytes(memory->moves),
+      .scrub = value_bytes(memory->scrub),
+      .low = value_bytes(memory->low),
+      .loss = value_bytes(memory->loss),
+      .lives = value_bytes(memory->lives),
+      .volatile_store = !store_engine_find(options->engine)->waits,
       .sealed = memory->sealed.data != NULL,
       .tunables = node_tunables(options),
       .value_memory = node->value_memory,
@@ -203,6 +215,10 @@ bool node_core_start(struct node *node, const struct store_engine *engine, const
                  meta_read(engine, store, META_SEALED, &memory.sealed, why) &&
                  meta_read(engine, store, META_LAYOUT, &memory.layout, why) &&
                  meta_read(engine, store, META_MOVES, &memory.moves, why) &&
+                 meta_read(engine, store, META_SCRUB, &memory.scrub, why) &&
+                 meta_read(engine, store, META_LOW, &memory.low, why) &&
+                 meta_read(engine, store, META_LOSS, &memory.loss, why) &&
+                 meta_read(engine, store, META_LIVES, &memory.lives, why) &&
                  meta_read(engine, store, META_INCARNATION, &memory.incarnation, why) &&
                  memory_check(node, &memory, &hlc_floor, why) && incarnation_take(node, engine, store, &memory, why);
   engine->close(store);

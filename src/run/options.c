@@ -547,6 +547,11 @@ bool options_check(const struct options *options, char *why) {
       return false;
     }
   }
+  if (options->node_id[0] != '\0' &&
+      (strlen(options->node_id) != 8 || strspn(options->node_id, "0123456789abcdef") != 8 ||
+       strcmp(options->node_id, "00000000") == 0)) {
+    return refuse(why, "'node-id' is no id of a node: 8 hexadecimal digits as gramme status shows them");
+  }
   if (options->peer_timeout <= options->heartbeat) {
     return refuse(why, "'peer-timeout' must be longer than 'heartbeat': at least twice it is wise");
   }

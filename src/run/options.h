@@ -16,6 +16,8 @@
     "name of this node in messages; empty: node-ID") \
   X("node", "dir", TEXT, dir, "./gramme-data", 1, 4000, false, \
     "data directory") \
+  X("node", "node-id", TEXT, node_id, "", 0, 8, false, \
+    "the id (8 hexadecimal digits) that an emptied data directory had; it comes back as that node; empty: a new id") \
   X("node", "engine", TEXT, engine, "rocksdb", 1, 16, false, \
     "storage engine") \
   X("node", "listen", TEXT, listen, "127.0.0.1", 1, 64, false, \
@@ -68,6 +70,8 @@
     "silence after which a node counts as down") \
   X("timing", "sync-round", MILLIS, sync_round, "60s", 0, 86400000, true, \
     "interval within which a node compares all that it keeps with each other replica; 0: never") \
+  X("timing", "scrub-round", MILLIS, scrub_round, "168h", 0, 31536000000, true, \
+    "interval within which a node reads again all that it has stored, to find what is damaged; 0: never") \
   X("storage", "small-value", BYTES, small_value, "16kb", 0, 1048576, true, \
     "reads answer in full from all replicas up to this; larger values are read once") \
   X("storage", "disk-reserve", BYTES, disk_reserve, "64mb", 0, 1099511627776, true, \

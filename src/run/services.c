@@ -24,6 +24,7 @@ struct shard_tunables node_tunables(const struct options *options) {
       .move_bytes_per_s = options->move_rate,
       .sync_bytes_per_s = options->sync_rate,
       .sync_round_ns = options->sync_round * NS_PER_MS,
+      .scrub_round_ns = options->scrub_round * NS_PER_MS,
       .fold_records = HISTORY_FOLD_AT,
   };
 }

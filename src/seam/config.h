@@ -18,6 +18,7 @@ struct shard_tunables { /* all but the last from the option table; see run/optio
   uint64_t move_bytes_per_s; /* what a node receives at the most while partitions move to it */
   uint64_t sync_bytes_per_s; /* what it reads, sends and receives at the most to compare replicas and to mend them */
   uint64_t sync_round_ns;    /* within which it compares all that it replicates with each other replica; 0: never */
+  uint64_t scrub_round_ns;   /* within which it reads again all that it has stored; 0: never */
   uint32_t fold_records;     /* so many membership records that are agreed upon are folded away together */
 };
 
@@ -31,8 +32,11 @@ struct shard_config {
   bool found;           /* no seeds and no history: found the cluster */
   struct bytes history; /* as last committed to META_HISTORY; empty at first */
   struct bytes buckets;
-  struct bytes layout; /* META_LAYOUT as last committed; empty at first */
-  struct bytes moves;  /* META_MOVES */
+  struct bytes layout;           /* META_LAYOUT as last committed; empty at first */
+  struct bytes moves;            /* META_MOVES */
+  struct bytes scrub;            /* META_SCRUB */
+  struct bytes low, loss, lives; /* META_LOW, META_LOSS, META_LIVES */
+  bool volatile_store;           /* objects and hints do not outlive the process */
   bool sealed;
   struct shard_tunables tunables;
   void *value_memory; /* for the blob pool */

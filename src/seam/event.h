@@ -81,6 +81,7 @@ struct event {
       const struct scan_entry *entries;
       uint32_t count;
       bool end; /* nothing further in the range */
+      bool gap; /* OK: between `from` and the first entry (or the end) lies what can not be read, left out here */
     } scan;
     uint32_t peer;
   };

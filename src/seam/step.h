@@ -37,6 +37,9 @@ struct step {
   const struct ring *ring;    /* where the cluster goes: the target of this node */
   const struct ring *reading; /* base, or ring once all hold it */
   bool agreed;                /* all know the target: whatever is copied from now on lacks no acknowledged write */
+  bool sure;                  /* nobody has told that what is stored here is less than it was; see member/life.h */
+  uint64_t lost;              /* somebody has, and not all of it has been got back: by what that is known; 0: no */
+  bool lost_little;           /* most of it is still there */
   bool all_done;              /* all members go by `ring` alone: base == ring, and each has said DONE of it */
   uint32_t epoch;             /* how often the live layouts have changed since the start of this node */
   const struct bucket_table *buckets;
@@ -66,7 +69,7 @@ void step_reply_context(struct step *step, struct reply *reply, struct past *pas
 bool step_is_up(const struct step *step, uint32_t node);
 
 /* Storage tokens say whose they are in their top byte. */
-enum token_owner { TOKEN_REPLICA = 1, TOKEN_HANDOFF, TOKEN_MEMBER, TOKEN_MOVE, TOKEN_GROWTH, TOKEN_SYNC };
+enum token_owner { TOKEN_REPLICA = 1, TOKEN_HANDOFF, TOKEN_MEMBER, TOKEN_MOVE, TOKEN_GROWTH, TOKEN_SYNC, TOKEN_SCRUB };
 uint64_t token_make(enum token_owner owner, uint64_t value);
 enum token_owner token_owner(uint64_t token);
 uint64_t token_value(uint64_t token); /* low 56 bits */

@@ -9,6 +9,7 @@
 #include "member/member.h"
 #include "move/move.h"
 #include "replica/replica.h"
+#include "scrub/scrub.h"
 #include "sync/sync.h"
 #include "version/context.h"
 
@@ -28,6 +29,7 @@ struct shard {
   struct member *member;
   struct growth *growth;
   struct sync *sync;
+  struct scrub *scrub;
   struct replica *replica;
   struct coord *coord;
   struct handoff *handoff;
@@ -42,7 +44,7 @@ static size_t align64(size_t size) {
 size_t shard_size(void) {
   return align64(sizeof(struct shard)) + align64(member_size()) + align64(replica_size()) + align64(coord_size()) +
          align64(handoff_size()) + align64(move_size()) + align64(growth_size()) + align64(sync_size()) +
-         align64(version_scratch_size());
+         align64(scrub_size()) + align64(version_scratch_size());
 }
 
 static void *carve(uint8_t **memory, size_t size) {
@@ -73,6 +75,7 @@ struct shard *shard_init(void *memory, const struct shard_config *config) {
   shard->handoff = handoff_init(carve(&rest, handoff_size()), (uint32_t)prng_u64(&shard->prng));
   shard->move = move_init(carve(&rest, move_size()), config, (uint32_t)prng_u64(&shard->prng));
   shard->sync = sync_init(carve(&rest, sync_size()), shard->growth, (uint32_t)prng_u64(&shard->prng));
+  shard->scrub = scrub_init(carve(&rest, scrub_size()), config, shard->growth, (uint32_t)prng_u64(&shard->prng));
   shard->scratch = carve(&rest, version_scratch_size());
   ASSERT((size_t)(rest - (uint8_t *)memory) == shard_size());
   return shard;
@@ -80,6 +83,7 @@ struct shard *shard_init(void *memory, const struct shard_config *config) {
 
 void shard_deinit(struct shard *shard) {
   ASSERT(shard->local.count == 0);
+  scrub_deinit(shard->scrub);
   sync_deinit(shard->sync);
   move_deinit(shard->move);
   handoff_deinit(shard->handoff);
@@ -95,6 +99,12 @@ void shard_deinit(struct shard *shard) {
 static enum err admit_write(struct shard *shard, struct step *step) {
   enum err err = member_admit_write(shard->member, step);
   return err == ERR_RETRY ? ERR_OK : err;
+}
+
+/* A read that counts for a quorum is not answered with less than was acknowledged here. */
+static bool vouches(const struct shard *shard, const struct step *step, const struct message *message) {
+  bool counts = (message->flags & MESSAGE_COUNTS) != 0 && message->key.size >= POSITION_BYTES;
+  return !counts || move_vouches(shard->move, step, message->key);
 }
 
 static void on_message(struct shard *shard, struct step *step, uint32_t from, const struct message *message) {
@@ -118,6 +128,14 @@ static void on_message(struct shard *shard, struct step *step, uint32_t from, co
     replica_message(shard->replica, step, from, message);
     break;
   case MESSAGE_READ:
+    if (!vouches(shard, step, message)) {
+      struct message refusal = {.type = MESSAGE_READ_REPLY, .request = message->request, .owner = message->owner};
+      refusal.err = ERR_RETRY;
+      step_send(step, from, &refusal);
+      break;
+    }
+    replica_message(shard->replica, step, from, message);
+    break;
   case MESSAGE_STAMP:
   case MESSAGE_HINT_DROP:
   case MESSAGE_OFFER:
@@ -125,7 +143,7 @@ static void on_message(struct shard *shard, struct step *step, uint32_t from, co
     replica_message(shard->replica, step, from, message);
     break;
   case MESSAGE_FORWARD: {
-    enum err err = admit_write(shard, step);
+    enum err err = step->lost != 0 ? ERR_NOTMEMBER : admit_write(shard, step); /* others know what is to be replaced */
     if (err == ERR_OK) {
       coord_message(shard->coord, step, from, message);
     } else {
@@ -158,8 +176,16 @@ static void on_message(struct shard *shard, struct step *step, uint32_t from, co
   case MESSAGE_COMPARED:
     sync_message(shard->sync, step, from, message);
     break;
+  case MESSAGE_DAMAGED:
+    scrub_message(shard->scrub, step, from, message);
+    break;
+  case MESSAGE_RESTORE:
+    replica_restore(shard->replica, step, message);
+    break;
   case MESSAGE_READ_REPLY:
-    if (move_owns_request(message->request)) {
+    if (scrub_owns_request(message->request)) {
+      scrub_message(shard->scrub, step, from, message);
+    } else if (move_owns_request(message->request)) {
       move_message(shard->move, step, from, message);
     } else if (sync_owns_request(message->request)) {
       sync_message(shard->sync, step, from, message);
@@ -239,6 +265,9 @@ static void on_commit_done(struct shard *shard, struct step *step, const struct 
   case TOKEN_MOVE:
     move_commit_done(shard->move, step, event->commit.token, event->commit.err);
     break;
+  case TOKEN_SCRUB:
+    scrub_commit_done(shard->scrub, step, event->commit.err);
+    break;
   case TOKEN_HANDOFF:
   case TOKEN_GROWTH:
   case TOKEN_SYNC:
@@ -259,6 +288,9 @@ static void on_scan_done(struct shard *shard, struct step *step, const struct ev
     break;
   case TOKEN_SYNC:
     sync_scan_done(shard->sync, step, event);
+    break;
+  case TOKEN_SCRUB:
+    scrub_scan_done(shard->scrub, step, event);
     break;
   case TOKEN_REPLICA:
   case TOKEN_MEMBER:
@@ -315,6 +347,7 @@ static void tick(struct shard *shard, struct step *step) {
   member_set_health(shard->member, &shard->health);
   const struct member_progress progress = {.settled = coord_is_settled(shard->coord, step->epoch),
                                            .idle = coord_is_idle(shard->coord),
+                                           .resynced = move_is_resynced(shard->move, step),
                                            .holds = move_is_complete(shard->move, step)};
   member_note_progress(shard->member, step, &progress);
   member_tick(shard->member, step);
@@ -322,6 +355,7 @@ static void tick(struct shard *shard, struct step *step) {
   move_tick(shard->move, step);
   growth_tick(shard->growth, step);
   sync_tick(shard->sync, step);
+  scrub_tick(shard->scrub, step);
   if (sync_is_waited_for(shard->sync)) {
     sync_tell_waiters(shard->sync, step, member_least_settled(shard->member));
   }
@@ -379,10 +413,12 @@ uint64_t shard_deadline(const struct shard *shard) {
   uint64_t move = move_deadline(shard->move);
   uint64_t growth = growth_deadline(shard->growth);
   uint64_t sync = sync_deadline(shard->sync);
+  uint64_t scrub = scrub_deadline(shard->scrub);
   deadline = handoff < deadline ? handoff : deadline;
   deadline = move < deadline ? move : deadline;
   deadline = growth < deadline ? growth : deadline;
   deadline = sync < deadline ? sync : deadline;
+  deadline = scrub < deadline ? scrub : deadline;
   return coord < deadline ? coord : deadline;
 }
 
@@ -464,6 +500,25 @@ void shard_set_tunables(struct shard *shard, const struct shard_tunables *tunabl
 
 const struct blob_pool *shard_value_pool(const struct shard *shard) {
   return &shard->pool;
+}
+
+uint64_t shard_low(const struct shard *shard) {
+  return member_low(shard->member);
+}
+
+enum loss shard_latest_loss(const struct shard *shard) {
+  return member_latest_loss(shard->member);
+}
+
+enum loss shard_loss(const struct shard *shard, bool *sure) {
+  struct step step = {.self = shard->node};
+  member_view(shard->member, &step);
+  *sure = step.sure;
+  return member_loss(shard->member);
+}
+
+void shard_scrub(const struct shard *shard, struct scrub_view *out) {
+  scrub_look(shard->scrub, shard->now_ns, shard->tunables.scrub_round_ns, out);
 }
 
 uint32_t shard_sync_list(const struct shard *shard, struct sync_view *out, uint32_t capacity) {

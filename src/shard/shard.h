@@ -35,6 +35,12 @@ const struct history *shard_history(const struct shard *shard);
 struct sync_view;
 /* How this node stands with those with which it compares what it keeps. Walks all partitions. */
 uint32_t shard_sync_list(const struct shard *shard, struct sync_view *out, uint32_t capacity);
+/* Why what is stored here is less than it was, until it has been got back; `*sure`: others have been asked. */
+uint64_t shard_low(const struct shard *shard);          /* its low-water mark */
+enum loss shard_latest_loss(const struct shard *shard); /* since the start */
+enum loss shard_loss(const struct shard *shard, bool *sure);
+struct scrub_view;
+void shard_scrub(const struct shard *shard, struct scrub_view *out);
 struct tree;
 const struct tree *shard_tree(const struct shard *shard); /* NULL: it is being grown */
 const struct bucket_table *shard_buckets(const struct shard *shard);

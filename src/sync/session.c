@@ -231,6 +231,16 @@ static bool theirs_are_sound(const struct session *session, const struct message
   return !r.failed && (count > 0 || (message->flags & MESSAGE_LAST) != 0);
 }
 
+/* The smallest key behind it: a scan that began with it would get no further than it where damage follows. */
+static struct blob *key_behind(struct step *step, struct bytes key) {
+  struct blob *behind = blob_new(step->pool, key.size + 1);
+  if (behind != NULL) {
+    memcpy(behind->data, key.data, key.size);
+    behind->data[key.size] = 0;
+  }
+  return behind;
+}
+
 static void pulled(struct sync *sync, struct step *step, struct session *session, const struct message *message) {
   sync_spend(sync, step, message->object.size + FRAME_HEADER_BYTES);
   bool sound = message->err == ERR_OK && message->partition == session->partition && theirs_are_sound(session, message);
@@ -239,14 +249,17 @@ static void pulled(struct sync *sync, struct step *step, struct session *session
   uint32_t whole = session->listed.bits / 8u;
   struct blob *prefix =
       session->theirs == NULL ? NULL : blob_copy(step->pool, (struct bytes){session->cursor->data, whole});
-  if (prefix == NULL) {
+  struct blob *from = prefix == NULL ? NULL : key_behind(step, blob_bytes(session->cursor));
+  if (from == NULL) {
+    blob_put(prefix);
     session_end(sync, step, session, true);
     return;
   }
   ask(sync, step, session, SESSION_SCANNING);
   uint64_t token = token_make(TOKEN_SYNC, (uint64_t)session->generation << 8u | (uint64_t)(session - sync->list));
-  step_scan(step, token, SPACE_OBJECTS, session->cursor, whole == 0 ? NULL : prefix, LIST_MAX, MOVE_BATCH_BYTES, false);
+  step_scan(step, token, SPACE_OBJECTS, from, whole == 0 ? NULL : prefix, LIST_MAX, MOVE_BATCH_BYTES, false);
   blob_put(prefix);
+  blob_put(from);
 }
 
 /* The two lists, side by side. */

@@ -90,7 +90,9 @@ static void table_go(struct sync *sync, const struct step *step) {
 
 /* May sums be compared: is the tree whole, and fine enough, and the table of this layout? */
 bool sync_is_ready(const struct sync *sync, const struct step *step) {
-  return growth_is_whole(sync->growth) && table_is_made(sync) && sync->layout == step->reading->digest &&
+  bool lost =
+      step->lost != 0 || !step->sure; /* it gets back what it lacks from all others, and would be sent it twice */
+  return !lost && growth_is_whole(sync->growth) && table_is_made(sync) && sync->layout == step->reading->digest &&
          sync->sizes_digest == growth_sizes_digest(sync->growth) &&
          growth_tree(sync->growth)->bits >= sync->partition_bits;
 }

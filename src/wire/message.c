@@ -9,7 +9,7 @@
 #define OFFSET_CHECKED 8u /* the checksum is over what follows, seeded with the body size before it */
 
 #define POSITION_SIZE 16u /* a store key begins with one; ring/position.h stands above this layer */
-#define HEARTBEAT_SIZE (26u + 32u + 16u + 25u + 24u)
+#define HEARTBEAT_SIZE (26u + 32u + 16u + 25u + 24u + 41u)
 #define GOSSIP_SIZE 16u
 #define OPTIONS_SIZE 13u
 #define PUT_FLAGS_ALL ((unsigned)PUT_TOMBSTONE | (unsigned)PUT_KEEP_EXPIRY)
@@ -147,6 +147,12 @@ static void heartbeat_write(struct writer *w, const struct heartbeat *heartbeat)
   write_u64(w, heartbeat->history_digest);
   write_u64(w, heartbeat->props_digest);
   write_u64(w, heartbeat->fences);
+  write_u64(w, heartbeat->life);
+  write_u64(w, heartbeat->low);
+  write_u64(w, heartbeat->your_life);
+  write_u64(w, heartbeat->your_low);
+  write_u64(w, heartbeat->your_low_before);
+  write_u8(w, heartbeat->loss);
 }
 
 static void body_write(struct writer *w, const struct message *message, unsigned fields) {
@@ -272,7 +278,14 @@ static bool heartbeat_read(struct reader *r, struct heartbeat *heartbeat) {
   heartbeat->history_digest = read_u64(r);
   heartbeat->props_digest = read_u64(r);
   heartbeat->fences = read_u64(r);
-  return heartbeat->sealed <= 1 && heartbeat->nospace <= 1 && heartbeat->mark.phase <= MARK_DONE;
+  heartbeat->life = read_u64(r);
+  heartbeat->low = read_u64(r);
+  heartbeat->your_life = read_u64(r);
+  heartbeat->your_low = read_u64(r);
+  heartbeat->your_low_before = read_u64(r);
+  heartbeat->loss = read_u8(r);
+  return heartbeat->sealed <= 1 && heartbeat->nospace <= 1 && heartbeat->mark.phase <= MARK_DONE &&
+         heartbeat->loss <= LOSS_SALVAGED;
 }
 
 static bool key_is_sound(unsigned fields, size_t size) {

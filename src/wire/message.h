@@ -49,7 +49,9 @@
   X(HINT_DROP, 66)    /* owner, key, digest: delete this hint if it is still that object                    */        \
   X(HINT_KEPT, 67)    /* owner, key, object: a replica tells the keeper of hints that there is one more     */        \
   X(HINT_DROPPED, 68) /* owner, key: and that there is one fewer                                            */        \
-  X(OBJECT_DROP, 69)  /* request, key, digest: delete this object if it is still that one; WRITE_ACK          */
+  X(OBJECT_DROP, 69)  /* request, key, digest: delete this object if it is still that one; WRITE_ACK          */ \
+  X(DAMAGED, 70)      /* key: a replica can not read what it has stored; answered by one RESTORE              */ \
+  X(RESTORE, 71)      /* key, err, object = what all others have (empty: none has it): to be stored instead     */
 /* clang-format on */
 
 enum message_type {
@@ -67,6 +69,7 @@ enum message_flag {
   MESSAGE_WANT = 32,   /* HISTORY, PROPS: send yours in return */
   MESSAGE_NOSYNC = 64, /* WRITE, STAMP: dw = 0, need not be synced */
   MESSAGE_BLIND = 128, /* FORWARD, STAMP: no context: use the coordinator's own */
+  MESSAGE_COUNTS = 1,  /* READ: for a quorum: who can not vouch for what it has does not answer with it */
   MESSAGE_LAST = 1,    /* PULLED: the partition ends here. COMPARE: that was the last of the partition */
   MESSAGE_ENGAGE = 2,  /* COMPARE: the partition is compared key by key from now on, until LAST */
 };

@@ -31,8 +31,11 @@ def put_all(node, prefix, count):
 
 
 def found(nodes):
-    """Keys that were found to differ, in all, by the nodes as they run now."""
-    return sum(other["found"] for node in nodes for other in node.status()["compared"])
+    """Keys that were found to differ, in all, by the nodes as they run now; and those that one which had noticed that its
+    directory is an old copy has found to lack itself."""
+    lacked = sum(int(line.split(":")[1]) for node in nodes for line in node.call("INFO").decode().splitlines()
+                 if line.startswith("resynced:"))
+    return lacked + sum(other["found"] for node in nodes for other in node.status()["compared"])
 
 
 class Compare(unittest.TestCase):

@@ -112,6 +112,7 @@ static inline struct step core_step(void) {
                        .ring = &core.ring,
                        .reading = core.base != NULL && !core.reads_target ? core.base : &core.ring,
                        .agreed = !core.disagreed,
+                       .sure = true,
                        .all_done = core.all_done,
                        .epoch = core.epoch,
                        .buckets_digest = core.buckets_digest,

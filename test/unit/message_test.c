@@ -144,6 +144,8 @@ static struct message example(enum message_type type) {
   case MESSAGE_HINT_KEPT:
   case MESSAGE_HINT_DROPPED:
   case MESSAGE_OBJECT_DROP:
+  case MESSAGE_DAMAGED:
+  case MESSAGE_RESTORE:
     fail_msg("%s is never on the wire", message_type_name(type));
   }
   return m;
