@@ -76,6 +76,10 @@
 #define SYNC_CHILDREN_BITS 5u /* of a node of a tree, in one COMPARE */
 #define SYNC_ENGAGED_MAX 64u  /* partitions that others compare with this node key by key; one more: ERR_BUSY */
 
+/* -- background work (paper §6.5) -------------------------------------------- */
+/* a second, for all of it: what it is granted however long clients wait, unless background-rate is less */
+#define BACKGROUND_FLOOR_BYTES (256u << 10)
+
 /* -- wire ---------------------------------------------------------------- */
 #define FRAME_HEADER_BYTES 36u
 #define FRAME_BODY_MAX_BYTES (OBJECT_MAX_BYTES + (1u << 20)) /* larger: the connection is closed */

@@ -35,6 +35,11 @@ const struct history *shard_history(const struct shard *shard);
 struct sync_view;
 /* How this node stands with those with which it compares what it keeps. Walks all partitions. */
 uint32_t shard_sync_list(const struct shard *shard, struct sync_view *out, uint32_t capacity);
+struct sync_difference;
+uint32_t shard_sync_differences(const struct shard *shard, struct sync_difference *out, uint32_t capacity);
+uint32_t shard_tree_left(const struct shard *shard); /* of 1000 parts, what is not in it yet after a start */
+/* What background work is granted now, and why. */
+void shard_background(const struct shard *shard, struct admit_view *out);
 struct tree;
 const struct tree *shard_tree(const struct shard *shard); /* NULL: it is being grown */
 const struct bucket_table *shard_buckets(const struct shard *shard);
