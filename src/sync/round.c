@@ -176,8 +176,18 @@ static bool is_mending(const struct sync *sync) {
   return sync->sessions > 0 || sync->todo > 0;
 }
 
+/* The interval may be a shorter one by now. */
+static void round_reconsider(struct round *round, const struct step *step) {
+  uint64_t interval_ns = step->tunables->sync_round_ns;
+  if (round->phase == ROUND_IDLE && interval_ns > 0 && round->begun_ns > 0 &&
+      round->begun_ns + interval_ns < round->due_ns) {
+    round->due_ns = round->begun_ns + interval_ns;
+  }
+}
+
 void round_tick(struct sync *sync, struct step *step) {
   struct round *round = &sync->round;
+  round_reconsider(round, step);
   if (step->now_ns < round_deadline(sync)) {
     return;
   }
