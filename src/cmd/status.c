@@ -175,6 +175,12 @@ static void print_hints(const json_t *document) {
   printf("\n%s%s hint%s wait%s for a node that did not answer, the oldest for %s%s\n", terminal_on(STYLE_YELLOW),
          figure_count(count, hints), hints == 1 ? "" : "s", hints == 1 ? "s" : "",
          figure_duration(age, field_number(totals, "oldest_hint_age_ms")), terminal_off());
+  const json_t *waiting = field_object(field_object(document, "background"), "waiting");
+  uint64_t seconds = field_number(waiting, "hints_eta_seconds");
+  if (seconds > 0) {
+    printf("         this node hands over the last of its own in about %s, %s to go\n",
+           figure_duration(age, seconds * 1000), figure_bytes(count, field_number(waiting, "hints_bytes_to_go")));
+  }
 }
 
 /* What replicas know to differ, and how long ago all of them were compared last. */

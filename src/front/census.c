@@ -112,6 +112,9 @@ struct waiting waiting_work(const struct front *front) {
                             .transfer_partitions = health->parts_wanted - health->parts_held,
                             .strays = health->strays,
                             .hints = health->hints};
+  uint64_t rate = progress_keys_per_s(&front->hints_progress);
+  waiting.hint_bytes = rate == 0 ? 0 : progress_bytes_per_s(&front->hints_progress) / rate * waiting.hints;
+  waiting.hint_seconds = progress_eta_s(waiting.hints, rate);
   for (uint32_t i = 0; i < count; i++) {
     waiting.exchange_partitions += views[i].partitions_differ;
   }

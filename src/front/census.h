@@ -47,6 +47,8 @@ struct waiting {
   uint64_t exchange_partitions, exchange_keys;
   uint64_t transfer_partitions, strays;
   uint64_t hints;
+  uint64_t hint_bytes;   /* about, as large as those of the last seconds; 0: it can not be said */
+  uint64_t hint_seconds; /* about; UINT64_MAX: it can not be said */
 };
 struct waiting waiting_work(const struct front *front);
 

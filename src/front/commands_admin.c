@@ -203,6 +203,7 @@ static void info_background(const struct front *front, struct output *out) {
                 "background_waiting_transfer_partitions:%" PRIu64 "\r\nbackground_waiting_transfer_strays:%" PRIu64
                 "\r\nbackground_waiting_hints:%" PRIu64 "\r\n",
                 waiting.transfer_partitions, waiting.strays, waiting.hints);
+  output_format(out, "background_waiting_hints_bytes:%" PRIu64 "\r\n", waiting.hint_bytes);
   output_format(out, "background_spent_tree_bytes:%" PRIu64 "\r\nbackground_spent_exchange_bytes:%" PRIu64 "\r\n",
                 view.spent_bytes[ADMIT_GROW], view.spent_bytes[ADMIT_EXCHANGE]);
   output_format(out, "background_spent_transfer_bytes:%" PRIu64 "\r\nbackground_spent_hints_bytes:%" PRIu64 "\r\n",

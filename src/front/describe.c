@@ -201,11 +201,13 @@ static json_t *json_background(const struct front *front) {
   struct admit_view view;
   struct waiting waiting = waiting_work(front);
   shard_background(shard, &view);
+  json_t *hint_seconds = waiting.hint_seconds == UINT64_MAX ? json_null() : json_count(waiting.hint_seconds);
   json_t *to_do =
-      json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "tree_permille", json_count(waiting.tree_permille),
+      json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "tree_permille", json_count(waiting.tree_permille),
                 "exchange_partitions", json_count(waiting.exchange_partitions), "exchange_keys",
                 json_count(waiting.exchange_keys), "transfer_partitions", json_count(waiting.transfer_partitions),
-                "transfer_strays", json_count(waiting.strays), "hints", json_count(waiting.hints));
+                "transfer_strays", json_count(waiting.strays), "hints", json_count(waiting.hints), "hints_bytes_to_go",
+                json_count(waiting.hint_bytes), "hints_eta_seconds", hint_seconds);
   json_t *spent =
       json_pack("{s:o, s:o, s:o, s:o}", "tree", json_count(view.spent_bytes[ADMIT_GROW]), "exchange",
                 json_count(view.spent_bytes[ADMIT_EXCHANGE]), "transfer", json_count(view.spent_bytes[ADMIT_TRANSFER]),

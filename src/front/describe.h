@@ -30,8 +30,8 @@ json_t *describe_members(const struct front *front);
  *      node stands with those with which it compares partitions,
  *  "differences": [{"partition", "id", "name", "keys" | null}], "differences_count": the first of them, and how many,
  *  "background": {"level" (of 1000), "bytes_per_second", "p999_us", "target_us", "waiting": {"tree_permille",
- *      "exchange_partitions", "exchange_keys", "transfer_partitions", "transfer_strays", "hints"}, "spent_bytes":
- *      {"tree", "exchange", "transfer", "hints"}}} */
+ *      "exchange_partitions", "exchange_keys", "transfer_partitions", "transfer_strays", "hints",
+ *      "hints_bytes_to_go", "hints_eta_seconds" | null}, "spent_bytes": {"tree", "exchange", "transfer", "hints"}}} */
 json_t *describe_status(const struct front *front);
 
 /* {"partitions", "digest", "members": [{"id", "name", "zone", "weight", "partitions"}], "owners": [index into members,

@@ -13,9 +13,14 @@ const char *phase_word(uint8_t phase) {
   return phase < sizeof(words) / sizeof(words[0]) ? words[phase] : "unknown";
 }
 
-/* Samples are taken of what all have received, from when there is something to receive. */
+/* Samples are taken of what all have received, from when there is something to receive, and of the hints that this node
+ * hands over. */
 void front_second(struct front *front) {
   struct census census;
+  struct admit_view background;
+  shard_background(front_shard(front), &background);
+  progress_note(&front->hints_progress, front_now_ns(front), shard_stats(front_shard(front))->hints_delivered,
+                background.spent_bytes[ADMIT_HINTS]);
   census_take(front, &census);
   if (census.partitions_wanted == 0) {
     front->progress.count = 0;

@@ -198,11 +198,12 @@ uint32_t shard_tree_left(const struct shard *shard) {
 
 void shard_background(const struct shard *shard, struct admit_view *out) {
   (void)shard;
-  *out = (struct admit_view){.level = 500,
-                             .bytes_per_s = 32000000,
-                             .p999_ns = 61234567,
-                             .target_ns = 50000000,
-                             .spent_bytes = {[ADMIT_EXCHANGE] = 4711}};
+  *out =
+      (struct admit_view){.level = 500,
+                          .bytes_per_s = 32000000,
+                          .p999_ns = 61234567,
+                          .target_ns = 50000000,
+                          .spent_bytes = {[ADMIT_EXCHANGE] = 4711, [ADMIT_HINTS] = world.stats.hints_delivered * 300}};
 }
 
 void shard_layout(const struct shard *shard, struct layout_view *out) {

@@ -665,6 +665,27 @@ static void a_change_that_is_under_way_is_described(void **state) {
   client->out_size = 0;
 }
 
+static void hints_that_are_handed_over_have_an_end(void **state) {
+  (void)state;
+  struct client *client = world_connect();
+  world.health.hints = 1000;
+  json_t *status = ask_json(client, "DYNAMO.CLUSTER STATUS\r\n");
+  const json_t *waiting = json_object_get(json_object_get(status, "background"), "waiting");
+  assert_true(json_is_null(json_object_get(waiting, "hints_eta_seconds")));
+  json_decref(status);
+  for (uint32_t i = 0; i < 5; i++) {
+    world.now_ns += 1000000000u;
+    world.stats.hints_delivered += 50;
+    world.health.hints -= 50;
+    front_second(world.front);
+  }
+  status = ask_json(client, "DYNAMO.CLUSTER STATUS\r\n");
+  waiting = json_object_get(json_object_get(status, "background"), "waiting");
+  assert_int_equal(number_at(waiting, "hints_eta_seconds"), 750 / 50);
+  assert_int_equal(number_at(waiting, "hints_bytes_to_go"), 750 * 300);
+  json_decref(status);
+}
+
 /* -- plans ------------------------------------------------------------------------------------------ */
 
 static void a_plan_shows_what_would_move_and_changes_nothing(void **state) {
@@ -925,6 +946,7 @@ int main(void) {
       WORLD_TEST(status_tells_how_replicas_compare),
       WORLD_TEST(status_tells_which_partitions_differ_from_whose),
       WORLD_TEST(status_tells_how_long_mending_takes_yet),
+      WORLD_TEST(hints_that_are_handed_over_have_an_end),
       WORLD_TEST(status_and_info_tell_what_background_work_is_granted),
       WORLD_TEST(waitsync_takes_its_time_and_hands_it_to_the_core),
       WORLD_TEST(nothing_moves_while_nothing_changes),
