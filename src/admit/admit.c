@@ -5,7 +5,7 @@
 #include "base/plant.h"
 
 #define LOOK_NS UINT64_C(1000000000)
-#define ACTIVE_NS UINT64_C(1000000000) /* who has not asked for so long has nothing to do, or is at it */
+#define ACTIVE_NS UINT64_C(1500000000) /* who has not asked for so long has nothing to do, or is at it */
 #define P999 99900u
 
 void admit_init(struct admit *admit) {
