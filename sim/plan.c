@@ -8,8 +8,8 @@
 
 #define MILLISECOND UINT64_C(1000000)
 #define SECOND UINT64_C(1000000000)
-#define MOVE_BYTES_PER_S (UINT64_C(64) << 20)
-#define SYNC_BYTES_PER_S (UINT64_C(16) << 20)
+#define BACKGROUND_BYTES_PER_S (UINT64_C(64) << 20)
+#define BACKGROUND_LEAST 8192u
 
 #define TREE_BITS_LEAST 7u /* as many leaves as partitions */
 #define TREE_BITS_MOST 12u
@@ -91,8 +91,7 @@ static struct shard_tunables tunables_default(void) {
       .peer_timeout_ns = 1500 * MILLISECOND,
       .small_value_bytes = 16384,
       .value_max_bytes = VALUE_MAX_BYTES_DEFAULT,
-      .move_bytes_per_s = MOVE_BYTES_PER_S,
-      .sync_bytes_per_s = SYNC_BYTES_PER_S,
+      .background = {.bytes_per_s = BACKGROUND_BYTES_PER_S, .target_ns = 50 * MILLISECOND},
       .fold_records = HISTORY_FOLD_AT,
   };
 }
@@ -182,8 +181,8 @@ static void draw_changes(struct plan *plan) {
   }
   plan->change_max_ns = scaled(&prng, 200 * MILLISECOND, 15 * SECOND);
   bool throttled = prng_chance(&prng, 300);
-  uint64_t throttle = scaled(&prng, 2048, MOVE_BYTES_PER_S);
-  plan->tunables.move_bytes_per_s = throttled ? throttle : plan->tunables.move_bytes_per_s;
+  uint64_t throttle = scaled(&prng, BACKGROUND_LEAST, BACKGROUND_BYTES_PER_S);
+  plan->tunables.background.bytes_per_s = throttled ? throttle : plan->tunables.background.bytes_per_s;
   bool folds = prng_chance(&prng, 500);
   uint32_t fold = (uint32_t)scaled(&prng, 1, 16);
   plan->tunables.fold_records = folds ? fold : plan->tunables.fold_records;
@@ -233,13 +232,22 @@ static void draw_sync(struct plan *plan) {
   prng_init(&prng, plan->seed ^ UINT64_C(0x6d65726b6c65));
   plan->tree_bits = some(&prng, TREE_BITS_LEAST, TREE_BITS_MOST);
   bool throttled = prng_chance(&prng, 300);
-  uint64_t throttle = scaled(&prng, 4096, SYNC_BYTES_PER_S);
-  plan->tunables.sync_bytes_per_s = throttled ? throttle : plan->tunables.sync_bytes_per_s;
+  uint64_t throttle = scaled(&prng, BACKGROUND_LEAST, BACKGROUND_BYTES_PER_S);
+  plan->tunables.background.bytes_per_s = throttled ? throttle : plan->tunables.background.bytes_per_s;
   plan->on[FEATURE_sync] = prng_chance(&prng, feature_odds[FEATURE_sync]);
   plan->tunables.sync_round_ns = scaled(&prng, 200 * MILLISECOND, 20 * SECOND);
   if (!plan->on[FEATURE_sync]) {
     plan->tunables.sync_round_ns = 0;
   }
+}
+
+/* And for what background work is granted. */
+static void draw_background(struct plan *plan) {
+  struct prng prng;
+  prng_init(&prng, plan->seed ^ UINT64_C(0x61646d6974));
+  plan->on[FEATURE_strained] = prng_chance(&prng, feature_odds[FEATURE_strained]);
+  uint64_t target_ns = scaled(&prng, MILLISECOND, SECOND);
+  plan->tunables.background.target_ns = plan->on[FEATURE_strained] ? 0 : target_ns;
 }
 
 void plan_draw(struct plan *plan, uint64_t seed, enum profile profile) {
@@ -259,6 +267,7 @@ void plan_draw(struct plan *plan, uint64_t seed, enum profile profile) {
   draw_changes(plan);
   draw_sync(plan);
   draw_losses(plan);
+  draw_background(plan);
 }
 
 void plan_light(struct plan *plan) {

@@ -69,7 +69,8 @@ enum profile { PROFILE_RECOVERABLE, PROFILE_HOSTILE };
   X(deadremove, 200) /* nodes die for good, and are removed or replaced */        \
   X(calm, 250)       /* where membership changes: nothing else does */            \
   X(strict, 400)     /* clients that want R and W primaries, R + W > N */      \
-  X(sync, 600)       /* replicas compare what they have, without being read */
+  X(sync, 600)       /* replicas compare what they have, without being read */ \
+  X(strained, 300)   /* clients are never served as fast as is wanted: background work gets as little as may be */
 /* clang-format on */
 
 enum feature {

@@ -83,6 +83,10 @@
 #define SCRUB_BATCH_MAX 64u /* objects of one scan */
 #define HEALS_MAX 32u       /* damaged records that are made whole at one time; one more: when it is wanted again */
 
+/* -- background work (paper §6.5) -------------------------------------------- */
+/* a second, for all of it: what it is granted however long clients wait, unless background-rate is less */
+#define BACKGROUND_FLOOR_BYTES (256u << 10)
+
 /* -- wire ---------------------------------------------------------------- */
 #define FRAME_HEADER_BYTES 36u
 #define FRAME_BODY_MAX_BYTES (OBJECT_MAX_BYTES + (1u << 20)) /* larger: the connection is closed */

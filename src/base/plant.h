@@ -33,6 +33,7 @@
   X(marks_skip, move, "a node says that it holds the target before all know the target")                \
   X(reads_early, move, "a node reads by the target before all hold it")                                \
   X(fence_open, move, "nodes listen to one that was removed and does not know it")                     \
+  X(starves, live, "background work is granted nothing while clients wait long")                       \
   X(mend_one_way, converge, "what only the other replica has is not fetched")                          \
   X(loss_unnoticed, move, "a node that has lost its data answers as if it had all")                 \
   X(loss_answers, move, "a node answers for what it has lost before it has it back")                  \

@@ -116,6 +116,11 @@ static void request_settled(struct coord *coord, struct request *request) {
   request->planned = false;
 }
 
+void request_answered(const struct step *step, const struct request *request) {
+  ASSERT(request->kind == REQUEST_GET || request->kind == REQUEST_PUT);
+  admit_note(step->admit, &step->tunables->background, step->now_ns, step->now_ns - request->started_ns);
+}
+
 void request_replied(struct coord *coord, struct request *request) {
   ASSERT(request->phase != PHASE_REPLIED);
   uint32_t index = request_index(coord, request);

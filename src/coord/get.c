@@ -39,6 +39,7 @@ static void get_fail(struct coord *coord, struct step *step, struct request *req
     COUNT(step->stats->quorum_failures);
   }
   reply_error(step, request->origin_request, err, &outcome, NULL);
+  request_answered(step, request);
   request_free(coord, request);
 }
 
@@ -79,6 +80,7 @@ static void get_reply(struct coord *coord, struct step *step, struct request *re
       COUNT(step->stats->reads_one_version);
     }
   }
+  request_answered(step, request);
   request_replied(coord, request);
   request->window_end_ns = step->now_ns + step->tunables->repair_window_ns;
   request_set_timer(coord, request, request->window_end_ns);

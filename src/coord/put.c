@@ -84,6 +84,7 @@ static void put_fail(struct coord *coord, struct step *step, struct request *req
   } else {
     reply_error(step, request->origin_request, err, outcome, why);
   }
+  request_answered(step, request);
   request_free(coord, request);
 }
 
@@ -111,6 +112,7 @@ static void put_succeed(struct coord *coord, struct step *step, struct request *
     struct reply *reply = step_reply(step, request->origin_request);
     step_reply_context(step, reply, &coord->past, step->self, position_read(request->key->data));
   }
+  request_answered(step, request);
   request_replied(coord, request);
 }
 
@@ -468,6 +470,7 @@ static void put_forward_replied(struct coord *coord, struct step *step, struct r
   }
   struct reply *reply = step_reply(step, request->origin_request);
   step_reply_context(step, reply, &coord->past, from, position);
+  request_answered(step, request);
   request_free(coord, request);
 }
 

@@ -89,6 +89,8 @@ struct request *request_find(struct coord *coord, uint64_t number);
 void request_set_timer(struct coord *coord, const struct request *request, uint64_t time_ns);
 /* A put has been planned, and is to be answered: until then coord_is_settled is false for later layouts. */
 void request_planned(struct coord *coord, const struct step *step, struct request *request);
+/* A get or a put has its answer: what that took is what background work goes by. */
+void request_answered(const struct step *step, const struct request *request);
 /* To PHASE_REPLIED: it now only waits for stragglers and may be let go. */
 void request_replied(struct coord *coord, struct request *request);
 

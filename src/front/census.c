@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "sync/sync.h"
 
 static uint64_t age_ms(const struct front *front, uint64_t then_ms) {
   uint64_t now_ms = front_wall_ms(front);
@@ -23,6 +24,8 @@ static void census_add(const struct front *front, struct census *census, const s
   census->hints += heartbeat->hints;
   census->oldest_hint_age_ms = age > census->oldest_hint_age_ms ? age : census->oldest_hint_age_ms;
   census->keys_differ += heartbeat->sync_differ;
+  census->bytes_to_go += heartbeat->sync_bytes_to_go;
+  census->ms_to_go = heartbeat->sync_ms_to_go > census->ms_to_go ? heartbeat->sync_ms_to_go : census->ms_to_go;
   census->uncompared = census->uncompared || heartbeat->sync_age_ms == 0;
   census->compared_age_ms =
       heartbeat->sync_age_ms > census->compared_age_ms ? heartbeat->sync_age_ms : census->compared_age_ms;
@@ -97,6 +100,25 @@ uint64_t shares_scale(uint64_t sum, const struct shares *shares, uint64_t partit
     return 0;
   }
   return sum > UINT64_MAX / partitions ? sum / shares->partitions * partitions : sum * partitions / shares->partitions;
+}
+
+struct waiting waiting_work(const struct front *front) {
+  const struct shard *shard = front_shard(front);
+  const struct heartbeat *health = shard_health(shard);
+  struct sync_view views[MEMBERS_MAX];
+  uint32_t count = shard_sync_list(shard, views, MEMBERS_MAX);
+  struct waiting waiting = {.tree_permille = shard_tree_left(shard),
+                            .exchange_keys = health->sync_differ,
+                            .transfer_partitions = health->parts_wanted - health->parts_held,
+                            .strays = health->strays,
+                            .hints = health->hints};
+  uint64_t rate = progress_keys_per_s(&front->hints_progress);
+  waiting.hint_bytes = rate == 0 ? 0 : progress_bytes_per_s(&front->hints_progress) / rate * waiting.hints;
+  waiting.hint_seconds = progress_eta_s(waiting.hints, rate);
+  for (uint32_t i = 0; i < count; i++) {
+    waiting.exchange_partitions += views[i].partitions_differ;
+  }
+  return waiting;
 }
 
 /* -- words ---------------------------------------------------------------------------- */

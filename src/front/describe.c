@@ -51,6 +51,11 @@ static uint64_t age_ms(const struct front *front, uint64_t then_ms) {
   return then_ms == 0 || then_ms > now_ms ? 0 : now_ms - then_ms;
 }
 
+/* Seconds, rounded up. */
+static json_t *json_to_go(uint32_t ms_to_go) {
+  return ms_to_go == UINT32_MAX ? json_null() : json_count((UINT64_C(999) + ms_to_go) / 1000);
+}
+
 /* What is told as 0 was never. */
 static json_t *json_age(uint64_t age_ms) {
   return age_ms == 0 ? json_null() : json_count(age_ms);
@@ -114,6 +119,9 @@ static json_t *json_member(const struct front *front, const struct member_view *
   json_object_set_new(object, "resynced", json_resynced(heartbeat, view));
   json_object_set_new(object, "keys_differ", json_count(heartbeat->sync_differ));
   json_object_set_new(object, "compared_age_ms", json_age(heartbeat->sync_age_ms));
+  json_object_set_new(object, "mend_bytes_to_go", json_count(heartbeat->sync_bytes_to_go));
+  json_object_set_new(object, "mend_eta_seconds", json_to_go(heartbeat->sync_ms_to_go));
+  json_object_set_new(object, "background_level", json_integer(ADMIT_WHOLE - heartbeat->held_back));
   return object;
 }
 
@@ -219,6 +227,45 @@ static json_t *json_scrub(const struct front *front) {
   return object;
 }
 
+#define DIFFERENCES_MAX 64u /* that are told one by one */
+
+/* Partition by partition and peer by peer, what is not equal. */
+static void json_set_differences(const struct front *front, json_t *document) {
+  struct sync_difference list[DIFFERENCES_MAX];
+  uint32_t count = shard_sync_differences(front_shard(front), list, DIFFERENCES_MAX);
+  json_t *told = json_array();
+  for (uint32_t i = 0; i < count && i < DIFFERENCES_MAX; i++) {
+    json_array_append_new(told, json_pack("{s:I, s:o, s:o, s:o}", "partition", (json_int_t)list[i].partition, "id",
+                                          json_id(list[i].node), "name", json_node_name(front, list[i].node), "keys",
+                                          list[i].keys == 0 ? json_null() : json_count(list[i].keys)));
+  }
+  json_object_set_new(document, "differences", told);
+  json_object_set_new(document, "differences_count", json_count(count));
+}
+
+/* What work that nobody waits for is granted (paper 6.5), what it has to do, and what it has taken. */
+static json_t *json_background(const struct front *front) {
+  const struct shard *shard = front_shard(front);
+  struct admit_view view;
+  struct waiting waiting = waiting_work(front);
+  shard_background(shard, &view);
+  json_t *hint_seconds = waiting.hint_seconds == UINT64_MAX ? json_null() : json_count(waiting.hint_seconds);
+  json_t *to_do =
+      json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "tree_permille", json_count(waiting.tree_permille),
+                "exchange_partitions", json_count(waiting.exchange_partitions), "exchange_keys",
+                json_count(waiting.exchange_keys), "transfer_partitions", json_count(waiting.transfer_partitions),
+                "transfer_strays", json_count(waiting.strays), "hints", json_count(waiting.hints), "hints_bytes_to_go",
+                json_count(waiting.hint_bytes), "hints_eta_seconds", hint_seconds);
+  json_t *spent =
+      json_pack("{s:o, s:o, s:o, s:o, s:o}", "tree", json_count(view.spent_bytes[ADMIT_GROW]), "exchange",
+                json_count(view.spent_bytes[ADMIT_EXCHANGE]), "transfer", json_count(view.spent_bytes[ADMIT_TRANSFER]),
+                "hints", json_count(view.spent_bytes[ADMIT_HINTS]), "scrub",
+                json_count(view.spent_bytes[ADMIT_SCRUB]));
+  return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o}", "level", (json_int_t)view.level, "bytes_per_second",
+                   json_count(view.bytes_per_s), "p999_us", json_count(view.p999_ns / 1000u), "target_us",
+                   json_count(view.target_ns / 1000u), "waiting", to_do, "spent_bytes", spent);
+}
+
 json_t *describe_status(const struct front *front) {
   const struct shard *shard = front_shard(front);
   const struct ring *ring = shard_ring(shard);
@@ -230,13 +277,17 @@ json_t *describe_status(const struct front *front) {
                 (json_int_t)ring->partition_count, "members", (json_int_t)ring->member_count, "history_digest",
                 json_digest(history_digest(shard_history(shard))), "forming", census.sealed ? 0 : 1);
   json_t *totals =
-      json_pack("{s:o, s:o, s:I, s:o, s:o}", "hints", json_count(census.hints), "oldest_hint_age_ms",
+      json_pack("{s:o, s:o, s:I, s:o, s:o, s:o, s:o}", "hints", json_count(census.hints), "oldest_hint_age_ms",
                 json_count(census.oldest_hint_age_ms), "members_down", (json_int_t)census.down, "keys_differ",
-                json_count(census.keys_differ), "compared_age_ms", json_age(census.compared_age_ms));
-  return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "cluster", cluster, "node", json_this_node(front),
-                   "members", json_members(front, &census), "totals", totals, "change", describe_change(front, &census),
-                   "candidates", describe_candidates(front), "compared", json_compared(front), "scrub",
-                   json_scrub(front));
+                json_count(census.keys_differ), "compared_age_ms", json_age(census.compared_age_ms), "mend_bytes_to_go",
+                json_count(census.bytes_to_go), "mend_eta_seconds", json_to_go(census.ms_to_go));
+  json_t *document =
+      json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "cluster", cluster, "node", json_this_node(front),
+                "members", json_members(front, &census), "totals", totals, "change", describe_change(front, &census),
+                "candidates", describe_candidates(front), "compared", json_compared(front), "background",
+                json_background(front), "scrub", json_scrub(front));
+  json_set_differences(front, document);
+  return document;
 }
 
 json_t *describe_ring(const struct front *front) {

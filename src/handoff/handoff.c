@@ -16,7 +16,14 @@
 #define ANSWER_NS 2000000000u /* silence of an owner after which a batch is given up */
 #define BACKOFF_NS 1000000000u
 
-enum handoff_state { HANDOFF_START = 0, HANDOFF_COUNTING, HANDOFF_IDLE, HANDOFF_SCANNING, HANDOFF_SENDING };
+enum handoff_state {
+  HANDOFF_START = 0,
+  HANDOFF_COUNTING,
+  HANDOFF_IDLE,
+  HANDOFF_WAITING,
+  HANDOFF_SCANNING,
+  HANDOFF_SENDING
+};
 
 struct tally {
   uint32_t owner;
@@ -36,7 +43,7 @@ struct handoff {
   uint32_t tally_count;
   struct tally tallies[OWNERS_MAX]; /* by owner */
   uint32_t turn;                    /* index of the owner served last */
-  uint32_t owner;                   /* SCANNING, SENDING: who is served */
+  uint32_t owner;                   /* WAITING, SCANNING, SENDING: who is served */
   uint32_t generation;              /* of the batch */
   struct blob *cursor;              /* where the scan goes on; NULL: at the beginning */
   bool from_start;                  /* nothing of this owner has been scanned before in this turn */
@@ -269,6 +276,11 @@ static bool is_gone(const struct step *step, uint32_t owner) {
 }
 
 static void scan_next(struct handoff *handoff, struct step *step) {
+  bool gone = is_gone(step, handoff->owner);
+  if (!gone && !step_may_work(step, ADMIT_HINTS, handoff->owner, &handoff->deadline_ns)) {
+    handoff->state = HANDOFF_WAITING;
+    return;
+  }
   uint8_t bytes[OWNER_BYTES];
   for (uint32_t i = 0; i < OWNER_BYTES; i++) {
     bytes[i] = (uint8_t)(handoff->owner >> (24u - 8u * i));
@@ -285,7 +297,6 @@ static void scan_next(struct handoff *handoff, struct step *step) {
   handoff->refused = handoff->refused && !handoff->from_start;
   handoff->state = HANDOFF_SCANNING;
   handoff->deadline_ns = UINT64_MAX;
-  bool gone = is_gone(step, handoff->owner);
   step_scan(step, token_make(TOKEN_HANDOFF, 1), SPACE_HINTS, from, prefix, gone ? 1 : handoff->credit,
             HANDOFF_WINDOW_BYTES, gone);
   blob_put(prefix);
@@ -307,6 +318,7 @@ static void deliver(struct handoff *handoff, struct step *step, uint32_t index, 
       .object = blob_bytes(entry->value),
       .object_blob = entry->value,
   };
+  step_worked(step, ADMIT_HINTS, write.object.size + FRAME_HEADER_BYTES);
   step_send(step, handoff->owner, &write);
 }
 
@@ -456,6 +468,9 @@ void handoff_tick(struct handoff *handoff, struct step *step) {
     break;
   case HANDOFF_IDLE:
     turn_begin(handoff, step);
+    break;
+  case HANDOFF_WAITING:
+    scan_next(handoff, step);
     break;
   case HANDOFF_SENDING:
     turn_end(handoff, step, true);

@@ -102,9 +102,11 @@ static void settle(struct member *member, struct peer *peer) {
   bool shown = peer->up && !peer->fenced;
   if (peer->ring_index != NO_RING_INDEX) {
     detector->up[peer->ring_index] = shown;
+    detector->held_back[peer->ring_index] = peer->heartbeat.held_back;
   }
   if (peer->base_index != NO_RING_INDEX) {
     detector->base_up[peer->base_index] = shown;
+    detector->base_held_back[peer->base_index] = peer->heartbeat.held_back;
   }
 }
 
@@ -257,6 +259,8 @@ void detector_refresh(struct member *member) {
   struct detector *detector = &member->detector;
   memset(detector->up, 0, sizeof(detector->up));
   memset(detector->base_up, 0, sizeof(detector->base_up));
+  memset(detector->held_back, 0, sizeof(detector->held_back));
+  memset(detector->base_held_back, 0, sizeof(detector->base_held_back));
   detector->stranger_count = 0;
   /* 1. What is known keeps its place while it is connected or a member. */
   for (uint32_t i = 0; i < PEERS_MAX; i++) {

@@ -53,10 +53,12 @@ struct detector {
   struct map_slot slots[PEER_SLOTS];
   uint32_t stranger_count;
   uint64_t heartbeat_due_ns;
-  struct heartbeat own;      /* what the driver and the keeper of hints say of this node */
-  bool returned;             /* one that was fenced is not any more: for layout_run */
-  bool up[MEMBERS_MAX];      /* by index into the target's members */
-  bool base_up[MEMBERS_MAX]; /* and the base's */
+  struct heartbeat own;            /* what the driver and the keeper of hints say of this node */
+  bool returned;                   /* one that was fenced is not any more: for layout_run */
+  bool up[MEMBERS_MAX];            /* by index into the target's members */
+  bool base_up[MEMBERS_MAX];       /* and the base's */
+  uint16_t held_back[MEMBERS_MAX]; /* as their heartbeats say */
+  uint16_t base_held_back[MEMBERS_MAX];
 };
 
 void detector_init(struct detector *detector);

@@ -63,6 +63,8 @@ void member_view(struct member *member, struct step *step) {
   step->reading = phase >= MARK_READS || (PLANTED(reads_early) && phase >= MARK_HOLDS) ? member->target : member->base;
   step->up = member->detector.up;
   step->base_up = member->base == member->target ? member->detector.up : member->detector.base_up;
+  step->held_back = member->detector.held_back;
+  step->base_held_back = member->base == member->target ? member->detector.held_back : member->detector.base_held_back;
   step->agreed = layout->agreed;
   step->all_done = layout->all_done;
   step->sure = member->life.sure;

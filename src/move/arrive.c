@@ -165,7 +165,7 @@ static void go(struct move *move, struct step *step, struct arrival *arrival) {
     return;
   }
   uint64_t due_ns = 0;
-  if (!move_may_spend(move, step, &due_ns)) {
+  if (!step_may_work(step, ADMIT_TRANSFER, arrival->source, &due_ns)) {
     wait_until(arrival, due_ns);
     return;
   }
@@ -323,7 +323,7 @@ static void op_acknowledged(struct move *move, struct step *step, struct arrival
 static void op_fetched(struct move *move, struct step *step, struct arrival *arrival, uint32_t index,
                        const struct message *message) {
   const struct op *op = &arrival->ops[index];
-  move_spend(move, step, message->object.size);
+  step_worked(step, ADMIT_TRANSFER, message->object.size);
   /* It has been listed by that node just now. If it is not there any more, what there is is listed anew. */
   if (message->err != ERR_OK || message->object.size == 0 || (message->flags & MESSAGE_CLOCK) != 0) {
     back_off(move, step, arrival);
@@ -393,7 +393,7 @@ static void batch_begin(struct move *move, struct step *step, struct arrival *ar
 static void pulled(struct move *move, struct step *step, struct arrival *arrival, const struct message *message) {
   uint32_t count = 0;
   struct bytes last_key = BYTES_NONE;
-  move_spend(move, step, message->object.size + FRAME_HEADER_BYTES);
+  step_worked(step, ADMIT_TRANSFER, message->object.size + FRAME_HEADER_BYTES);
   if (message->err != ERR_OK) {
     back_off(move, step, arrival);
     return;

@@ -295,17 +295,6 @@ void move_totals(const struct move *move, const struct step *step, struct heartb
   ASSERT(health->parts_held <= health->parts_wanted);
 }
 
-/* -- pacing ----------------------------------------------------------------------------------- */
-
-bool move_may_spend(struct move *move, const struct step *step, uint64_t *due_ns) {
-  return pace_may_spend(&move->pace, step->tunables->move_bytes_per_s, step->now_ns, due_ns);
-}
-
-void move_spend(struct move *move, const struct step *step, uint64_t bytes) {
-  ASSERT(bytes <= FRAME_BODY_MAX_BYTES);
-  pace_spend(&move->pace, step->tunables->move_bytes_per_s, bytes);
-}
-
 /* -- dispatch ---------------------------------------------------------------------------------- */
 
 uint64_t move_request(uint32_t unit, uint32_t generation, uint32_t index) {

@@ -27,7 +27,7 @@
  * An entry of PULLED: u32 size + store key, u64 digest of the object (0: it is damaged there), u32 size + object (empty
  * without FULL, and if it is too large to be sent along). Keys rise. The next PULL goes on behind the last of them.
  *
- * Both are throttled: receiving by tunables->move_bytes_per_s, and by what the replica takes (BUSY backs off).
+ * Both go by what is granted (admit/admit.h), and by what the replica takes (BUSY backs off).
  *
  * INVARIANTS: at most MOVES_MAX partitions arrive at one time, one batch each; a partition is HELD only if each member
  * of the base that replicates it and is not removed has been checked against since all knew the target; a stray goes

@@ -1,4 +1,4 @@
-/* What the files of the mover share. move.c: the table of partitions, META_MOVES, pacing, dispatch. arrive.c: pulling
+/* What the files of the mover share. move.c: the table of partitions, META_MOVES, dispatch. arrive.c: pulling
  * what the target gives this node. serve.c: answering those who pull. strays.c: giving away what is not this node's.
  *
  * Numbers of requests: u8 tag  u8 unit (an arrival, or the sweep)  u32 generation  u16 index within the batch. A unit
@@ -11,7 +11,6 @@
 #ifndef GRAMME_MOVE_STATE_H
 #define GRAMME_MOVE_STATE_H
 
-#include "base/pace.h"
 #include "move/arrive.h"
 #include "move/move.h"
 #include "move/serve.h"
@@ -81,7 +80,6 @@ struct move {
   uint64_t sizes_due_ns;
   uint32_t turn; /* the partition that was begun last */
   uint32_t generation;
-  struct pace pace; /* of what is received */
   uint64_t moving_keys, moving_bytes;
   struct arrival arrivals[MOVES_MAX];
   struct serving servings[SERVES_MAX];
@@ -99,9 +97,6 @@ uint32_t move_key_n(const struct step *step, struct bytes store_key);
 /* The first position of a partition; the smallest key behind `key`. NULL: no room. */
 struct blob *move_first_key(struct step *step, uint32_t partition, uint32_t partition_count);
 struct blob *move_key_after(struct step *step, struct bytes key);
-/* May more bytes be moved now? Else `*due_ns` is when. What is spent beyond that is made up for by waiting. */
-bool move_may_spend(struct move *move, const struct step *step, uint64_t *due_ns);
-void move_spend(struct move *move, const struct step *step, uint64_t bytes);
 /* Does a replica that says so never take this object? */
 bool move_is_refusal(enum err err);
 

@@ -31,7 +31,6 @@ struct growth {
   struct position limit;
   uint32_t note_count;
   struct note notes[GROWTH_NOTES_MAX]; /* by position */
-  struct pace pace;
   bool looked;
   uint64_t buckets_digest;
   uint32_t sizes;
@@ -211,7 +210,7 @@ void growth_tick(struct growth *growth, struct step *step) {
     growth->due_ns = step->now_ns + DOUBT_NS;
     return;
   }
-  if (!pace_may_spend(&growth->pace, step->tunables->sync_bytes_per_s, step->now_ns, &growth->due_ns)) {
+  if (!step_may_work(step, ADMIT_GROW, 0, &growth->due_ns)) {
     return;
   }
   struct blob *from = blob_new(step->pool, POSITION_BYTES);
@@ -281,13 +280,20 @@ void growth_scan_done(struct growth *growth, struct step *step, const struct eve
       tree_replace(&growth->tree, note->position, note->n, 0, note->share);
     }
   }
-  pace_spend(&growth->pace, step->tunables->sync_bytes_per_s, bytes);
+  step_worked(step, ADMIT_GROW, bytes);
   if (through.high == growth->last && through.low == UINT64_MAX) {
     growth->state = GROWTH_WHOLE;
   } else {
     growth->first = position_after(through);
   }
   growth_tick(growth, step); /* on with it, unless it has to wait */
+}
+
+uint32_t growth_left(const struct growth *growth) {
+  if (growth->state == GROWTH_WHOLE) {
+    return 0;
+  }
+  return 1000u - (uint32_t)(growth->first.high / (UINT64_MAX / 1000u + 1u));
 }
 
 uint64_t growth_deadline(const struct growth *growth) {

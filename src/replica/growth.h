@@ -18,7 +18,6 @@
 #ifndef GRAMME_REPLICA_GROWTH_H
 #define GRAMME_REPLICA_GROWTH_H
 
-#include "base/pace.h"
 #include "replica/tree.h"
 #include "seam/step.h"
 
@@ -34,6 +33,8 @@ bool growth_is_whole(const struct growth *growth);
 uint32_t growth_sizes(const struct growth *growth);
 uint64_t growth_sizes_digest(const struct growth *growth);
 
+/* What is not in the tree yet, of 1000 parts; 0: it is whole. */
+uint32_t growth_left(const struct growth *growth);
 /* What a key of the space of objects adds with that object; 0 without one. */
 uint64_t growth_share(const struct growth *growth, struct bytes store_key, const struct blob *object);
 /* The store has another object of the key now: the tree's share of it is `in`, it was `out`. */

@@ -32,10 +32,10 @@
     "failure domain (rack, data centre); replicas are spread over zones") \
   X("node", "weight", NUMBER, weight, "100", 1, 1000, false, \
     "capacity relative to other nodes") \
-  X("node", "move-rate", BYTES, move_rate, "64mb", 0, 1099511627776, true, \
-    "bytes a second that this node takes in at the most while partitions move to it; 0: no limit") \
-  X("node", "sync-rate", BYTES, sync_rate, "16mb", 0, 1099511627776, true, \
-    "bytes a second that this node reads, sends and receives at the most to compare and mend replicas; 0: any") \
+  X("node", "background-rate", BYTES, background_rate, "64mb", 65536, 1099511627776, true, \
+    "bytes a second that comparing and mending replicas, moving partitions and handing over hints take at the most") \
+  X("node", "background-p999-target", MILLIS, background_p999_target, "50ms", 0, 60000, true, \
+    "they take less while the slowest 0.1 % of requests take longer than this; 0: always as little as may be") \
   X("node", "tree-memory", BYTES, tree_memory, "8mb", 131072, 536870912, false, \
     "memory for the Merkle tree, 8 bytes a leaf; a leaf for each key is best; as much again for each further n") \
   X("node", "requirepass", SECRET, requirepass, "", 0, 256, true, \

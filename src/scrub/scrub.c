@@ -88,7 +88,7 @@ static void cursor_tick(struct scrub *scrub, struct step *step) {
     cursor->due_ns = step->now_ns + IDLE_NS;
     return;
   }
-  if (!pace_may_spend(&cursor->pace, step->tunables->sync_bytes_per_s, step->now_ns, &cursor->due_ns)) {
+  if (!step_may_work(step, ADMIT_SCRUB, 0, &cursor->due_ns)) {
     return;
   }
   struct blob *from = blob_new(step->pool, POSITION_BYTES);
@@ -142,7 +142,7 @@ void scrub_scan_done(struct scrub *scrub, struct step *step, const struct event 
     }
   }
   step->stats->scrub_bytes += bytes;
-  pace_spend(&cursor->pace, step->tunables->sync_bytes_per_s, bytes);
+  step_worked(step, ADMIT_SCRUB, bytes);
   uint64_t from = cursor->next.high;
   uint64_t way = UINT64_MAX - from;
   if (event->scan.end || count == 0) {

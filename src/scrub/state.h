@@ -2,7 +2,6 @@
 #ifndef GRAMME_SCRUB_STATE_H
 #define GRAMME_SCRUB_STATE_H
 
-#include "base/pace.h"
 #include "scrub/scrub.h"
 
 #define SCRUB_TAG 5u
@@ -33,7 +32,6 @@ struct cursor {
   uint64_t whole_ns; /* when the last complete round ended; 0 never */
   uint64_t saved;    /* `high` of the place that the store knows */
   bool saving;
-  struct pace pace;
 };
 
 struct scrub {

@@ -2,6 +2,7 @@
 #ifndef GRAMME_SEAM_CONFIG_H
 #define GRAMME_SEAM_CONFIG_H
 
+#include "admit/admit.h"
 #include "ring/history.h"
 #include "version/clock.h"
 #include "wire/message.h"
@@ -15,11 +16,10 @@ struct shard_tunables { /* all but the last from the option table; see run/optio
   uint64_t peer_timeout_ns;   /* silence after which a peer counts as down */
   uint32_t small_value_bytes; /* reads answer in full up to this */
   uint32_t value_max_bytes;
-  uint64_t move_bytes_per_s; /* what a node receives at the most while partitions move to it */
-  uint64_t sync_bytes_per_s; /* what it reads, sends and receives at the most to compare replicas and to mend them */
-  uint64_t sync_round_ns;    /* within which it compares all that it replicates with each other replica; 0: never */
-  uint64_t scrub_round_ns;   /* within which it reads again all that it has stored; 0: never */
-  uint32_t fold_records;     /* so many membership records that are agreed upon are folded away together */
+  struct admit_settings background; /* what it reads, sends and receives at the most for nobody who waits for it */
+  uint64_t sync_round_ns;  /* within which it compares all that it replicates with each other replica; 0: never */
+  uint64_t scrub_round_ns; /* within which it reads again all that it has stored; 0: never */
+  uint32_t fold_records;   /* so many membership records that are agreed upon are folded away together */
 };
 
 struct shard_config {

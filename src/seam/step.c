@@ -185,6 +185,24 @@ bool step_is_up(const struct step *step, uint32_t node) {
   return index >= 0 && step->base_up[index];
 }
 
+static uint32_t held_back(const struct step *step, uint32_t node) {
+  int index = node == 0 ? -1 : ring_find(step->ring, node);
+  if (index >= 0) {
+    return step->held_back[index];
+  }
+  index = node == 0 ? -1 : ring_find(step->base, node);
+  return index >= 0 ? step->base_held_back[index] : 0;
+}
+
+bool step_may_work(const struct step *step, enum admit_kind kind, uint32_t with, uint64_t *due_ns) {
+  return admit_may(step->admit, &step->tunables->background, kind, held_back(step, with), step->now_ns, due_ns);
+}
+
+void step_worked(const struct step *step, enum admit_kind kind, uint64_t bytes) {
+  ASSERT(bytes <= FRAME_BODY_MAX_BYTES);
+  admit_spend(step->admit, &step->tunables->background, kind, bytes);
+}
+
 uint64_t token_make(enum token_owner owner, uint64_t value) {
   ASSERT(owner >= TOKEN_REPLICA && owner <= TOKEN_SCRUB);
   ASSERT(value <= TOKEN_VALUE_MASK);

@@ -46,6 +46,9 @@ struct step {
   uint64_t buckets_digest; /* of `buckets`, as of the beginning of the step */
   const bool *up;          /* by index into ring->members; this node itself is always up */
   const bool *base_up;     /* the same for base */
+  struct admit *admit;
+  const uint16_t *held_back; /* as `up`: what their clients hold background work back by, in thousandths */
+  const uint16_t *base_held_back;
   struct local_queue *local;
 };
 
@@ -67,6 +70,9 @@ uint32_t step_replies_left(const struct step *step); /* how many more this step 
 void step_reply_context(struct step *step, struct reply *reply, struct past *past, uint32_t coordinator,
                         struct position position);
 bool step_is_up(const struct step *step, uint32_t node);
+/* Background work (admit/admit.h) with another node, or `with` == 0: with none. May a slice begin? Else when to ask. */
+bool step_may_work(const struct step *step, enum admit_kind kind, uint32_t with, uint64_t *due_ns);
+void step_worked(const struct step *step, enum admit_kind kind, uint64_t bytes);
 
 /* Storage tokens say whose they are in their top byte. */
 enum token_owner { TOKEN_REPLICA = 1, TOKEN_HANDOFF, TOKEN_MEMBER, TOKEN_MOVE, TOKEN_GROWTH, TOKEN_SYNC, TOKEN_SCRUB };

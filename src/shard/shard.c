@@ -35,6 +35,7 @@ struct shard {
   struct handoff *handoff;
   struct move *move;
   struct version_scratch *scratch;
+  struct admit admit;
 };
 
 static size_t align64(size_t size) {
@@ -76,6 +77,7 @@ struct shard *shard_init(void *memory, const struct shard_config *config) {
   shard->move = move_init(carve(&rest, move_size()), config, (uint32_t)prng_u64(&shard->prng));
   shard->sync = sync_init(carve(&rest, sync_size()), shard->growth, (uint32_t)prng_u64(&shard->prng));
   shard->scrub = scrub_init(carve(&rest, scrub_size()), config, shard->growth, (uint32_t)prng_u64(&shard->prng));
+  admit_init(&shard->admit);
   shard->scratch = carve(&rest, version_scratch_size());
   ASSERT((size_t)(rest - (uint8_t *)memory) == shard_size());
   return shard;
@@ -340,6 +342,8 @@ static void drain_local(struct shard *shard, struct step *step) {
 }
 
 static void tick(struct shard *shard, struct step *step) {
+  admit_tick(&shard->admit, &step->tunables->background, step->now_ns);
+  shard->health.held_back = (uint16_t)admit_held_back(&shard->admit);
   handoff_totals(shard->handoff, &shard->health.hints, &shard->health.oldest_hint_ms);
   move_totals(shard->move, step, &shard->health);
   sync_totals(shard->sync, step, &shard->health);
@@ -384,6 +388,7 @@ void shard_step(struct shard *shard, const struct event *event, struct effects *
       .cluster_seed = shard->cluster_seed,
       .self = shard->node,
       .nospace = shard->health.nospace != 0,
+      .admit = &shard->admit,
       .local = &shard->local,
   };
   member_view(shard->member, &step);
@@ -523,6 +528,18 @@ void shard_scrub(const struct shard *shard, struct scrub_view *out) {
 
 uint32_t shard_sync_list(const struct shard *shard, struct sync_view *out, uint32_t capacity) {
   return sync_list(shard->sync, shard_reading_ring(shard), out, capacity);
+}
+
+uint32_t shard_sync_differences(const struct shard *shard, struct sync_difference *out, uint32_t capacity) {
+  return sync_differences(shard->sync, shard_reading_ring(shard), out, capacity);
+}
+
+uint32_t shard_tree_left(const struct shard *shard) {
+  return growth_left(shard->growth);
+}
+
+void shard_background(const struct shard *shard, struct admit_view *out) {
+  admit_describe(&shard->admit, &shard->tunables.background, out);
 }
 
 const struct tree *shard_tree(const struct shard *shard) {

@@ -41,6 +41,11 @@ enum loss shard_latest_loss(const struct shard *shard); /* since the start */
 enum loss shard_loss(const struct shard *shard, bool *sure);
 struct scrub_view;
 void shard_scrub(const struct shard *shard, struct scrub_view *out);
+struct sync_difference;
+uint32_t shard_sync_differences(const struct shard *shard, struct sync_difference *out, uint32_t capacity);
+uint32_t shard_tree_left(const struct shard *shard); /* of 1000 parts, what is not in it yet after a start */
+/* What background work is granted now, and why. */
+void shard_background(const struct shard *shard, struct admit_view *out);
 struct tree;
 const struct tree *shard_tree(const struct shard *shard); /* NULL: it is being grown */
 const struct bucket_table *shard_buckets(const struct shard *shard);

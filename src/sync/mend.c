@@ -97,7 +97,7 @@ static void write_there(struct sync *sync, struct step *step, const struct sessi
   write.object_blob = mend->mine;
   mend->state = MEND_WRITING;
   mend->there = true;
-  sync_spend(sync, step, mend->mine->size + FRAME_HEADER_BYTES);
+  sync_spend(step, mend->mine->size + FRAME_HEADER_BYTES);
   step_send(step, session->node, &write);
 }
 
@@ -130,7 +130,7 @@ static void was_read(struct sync *sync, struct step *step, struct session *sessi
                      const struct message *message) {
   struct bytes mine = blob_bytes(mend->mine);
   bool is_clock = (message->flags & MESSAGE_CLOCK) != 0;
-  sync_spend(sync, step, message->object.size + FRAME_HEADER_BYTES);
+  sync_spend(step, message->object.size + FRAME_HEADER_BYTES);
   if (message->err != ERR_OK || (mend->full && is_clock)) {
     mend_end(sync, step, session, mend, false);
     return;

@@ -102,7 +102,7 @@ static bool roots_send(struct sync *sync, struct step *step) {
                             .request = sync_request(SYNC_UNIT_ROOTS, round->generation, 0),
                             .object = blob_bytes(object),
                             .object_blob = object};
-  sync_spend(sync, step, object->size);
+  sync_spend(step, object->size);
   step_send(step, step->reading->members[round->member].node, &compare);
   blob_put(object);
   return true;
@@ -123,7 +123,7 @@ static void member_fail(struct sync *sync) {
 static void roots_go(struct sync *sync, struct step *step) {
   struct round *round = &sync->round;
   while (round->member < step->reading->member_count && !round->waiting) {
-    if (!sync_may_spend(sync, step, &round->due_ns)) {
+    if (!step_may_work(step, ADMIT_EXCHANGE, step->reading->members[round->member].node, &round->due_ns)) {
       return;
     }
     if (roots_gather(sync) == 0) {
@@ -134,6 +134,8 @@ static void roots_go(struct sync *sync, struct step *step) {
   }
   if (round->member == step->reading->member_count) {
     round->phase = ROUND_MENDING;
+    round->mending_ns = step->now_ns;
+    round->mending_bytes = step->stats->sync_bytes;
   }
 }
 
@@ -146,7 +148,7 @@ void round_message(struct sync *sync, struct step *step, uint32_t from, const st
     COUNT(step->stats->messages_late);
     return;
   }
-  sync_spend(sync, step, message->object.size + FRAME_HEADER_BYTES);
+  sync_spend(step, message->object.size + FRAME_HEADER_BYTES);
   if (message->err != ERR_OK || message->object.size != 1u + (round->count + 7u) / 8u ||
       message->object.data[0] < sync->partition_bits || message->object.data[0] > TREE_BITS_MAX) {
     member_fail(sync);
@@ -157,8 +159,9 @@ void round_message(struct sync *sync, struct step *step, uint32_t from, const st
     struct pairing *pairing = &sync->pairings[round->roots[i]];
     uint32_t rank = rank_of(pairing, round->member);
     bool differs = (message->object.data[1u + i / 8u] >> i % 8u & 1u) != 0;
-    pairing->todo = (uint8_t)(pairing->todo | (differs ? 1u << rank : 0u));
-    if (!differs) { /* whatever did is mended, by whomever */
+    if (differs) {
+      sync_todo_set(sync, pairing, rank, true);
+    } else { /* whatever did is mended, by whomever */
       sync->differ -= pairing->differ[rank];
       pairing->differ[rank] = 0;
     }
@@ -170,15 +173,21 @@ void round_message(struct sync *sync, struct step *step, uint32_t from, const st
 
 /* Something is still to be gone into, or is being. */
 static bool is_mending(const struct sync *sync) {
-  bool any = sync->sessions > 0;
-  for (uint32_t i = 0; i < sync->partition_count && !any; i++) {
-    any = sync->pairings[i].todo != 0;
+  return sync->sessions > 0 || sync->todo > 0;
+}
+
+/* The interval may be a shorter one by now. */
+static void round_reconsider(struct round *round, const struct step *step) {
+  uint64_t interval_ns = step->tunables->sync_round_ns;
+  if (round->phase == ROUND_IDLE && interval_ns > 0 && round->begun_ns > 0 &&
+      round->begun_ns + interval_ns < round->due_ns) {
+    round->due_ns = round->begun_ns + interval_ns;
   }
-  return any;
 }
 
 void round_tick(struct sync *sync, struct step *step) {
   struct round *round = &sync->round;
+  round_reconsider(round, step);
   if (step->now_ns < round_deadline(sync)) {
     return;
   }

@@ -45,7 +45,8 @@ static void session_end(struct sync *sync, struct step *step, struct session *se
   struct pairing *pairing = &sync->pairings[session->partition];
   struct partner *partner = &sync->partners[pairing->members[session->rank]];
   partner->failed = partner->failed || failed || session->failed > 0;
-  pairing->todo = (uint8_t)(pairing->todo & ~(1u << session->rank));
+  sync_todo_set(sync, pairing, session->rank, false);
+  sync->round.gone_into += 1;
   disengage(sync, session->partition, step->self);
   compare_send(sync, step, session, NULL, 0);
   session_free(sync, session);
@@ -98,7 +99,7 @@ static void compare_send(struct sync *sync, struct step *step, struct session *s
                             .request = session_request(sync, session, 0),
                             .object = blob_bytes(object),
                             .object_blob = object};
-  sync_spend(sync, step, object->size + FRAME_HEADER_BYTES);
+  sync_spend(step, object->size + FRAME_HEADER_BYTES);
   step_send(step, session->node, &compare);
   blob_put(object);
 }
@@ -137,7 +138,7 @@ static void pull_send(struct sync *sync, struct step *step, struct session *sess
 /* The next question, or the end. */
 static void session_go(struct sync *sync, struct step *step, struct session *session) {
   ASSERT(session->theirs == NULL && session->open == 0);
-  if (!sync_may_spend(sync, step, &session->due_ns)) {
+  if (!step_may_work(step, ADMIT_EXCHANGE, session->node, &session->due_ns)) {
     session->state = SESSION_WAITING;
     return;
   }
@@ -166,7 +167,7 @@ static void session_go(struct sync *sync, struct step *step, struct session *ses
 static void compared(struct sync *sync, struct step *step, struct session *session, const struct message *message) {
   uint32_t child_bits = child_bits_of(session, session->asked);
   uint32_t children = 1u << child_bits;
-  sync_spend(sync, step, message->object.size + FRAME_HEADER_BYTES);
+  sync_spend(step, message->object.size + FRAME_HEADER_BYTES);
   if (message->err == ERR_BUSY) {
     session_put_off(sync, step, session);
     return;
@@ -242,7 +243,7 @@ static struct blob *key_behind(struct step *step, struct bytes key) {
 }
 
 static void pulled(struct sync *sync, struct step *step, struct session *session, const struct message *message) {
-  sync_spend(sync, step, message->object.size + FRAME_HEADER_BYTES);
+  sync_spend(step, message->object.size + FRAME_HEADER_BYTES);
   bool sound = message->err == ERR_OK && message->partition == session->partition && theirs_are_sound(session, message);
   session->theirs_end = (message->flags & MESSAGE_LAST) != 0;
   session->theirs = sound ? blob_copy(step->pool, message->object) : NULL;

@@ -1,4 +1,4 @@
-/* What the files of anti-entropy share. sync.c: the table of partitions, pacing, dispatch, views. round.c: the
+/* What the files of anti-entropy share. sync.c: the table of partitions, dispatch, views. round.c: the
  * schedule, and the roots. session.c: one partition with one other replica, from the root down to the keys. mend.c: one
  * key. compare.c: answering.
  *
@@ -59,6 +59,9 @@ struct round {
   uint32_t asked; /* the highest ask when it began */
   uint64_t found; /* keys */
   uint32_t member, partition;
+  /* MENDING: when it began, what had been spent then, and how many partitions have been gone into since */
+  uint64_t mending_ns, mending_bytes;
+  uint32_t gone_into;
   bool look;    /* MENDING: a session has ended: another can begin */
   bool waiting; /* for an answer, until: */
   uint64_t answer_ns;
@@ -79,7 +82,7 @@ struct sync {
   uint32_t asked, settled;
   uint64_t complete_ns; /* when the last complete round began */
   uint64_t differ;      /* sum over all pairings */
-  struct pace pace;
+  uint32_t todo;        /* the same: how many bits */
   uint32_t waiter_count;
   uint64_t waiters_due_ns; /* for a look at what has been settled */
   struct waiter waiters[SYNC_WAITERS_MAX];
@@ -91,9 +94,10 @@ struct sync {
 };
 
 uint64_t sync_request(uint32_t unit, uint32_t generation, uint32_t index);
-bool sync_may_spend(struct sync *sync, const struct step *step, uint64_t *due_ns);
-void sync_spend(struct sync *sync, const struct step *step, uint64_t bytes);
+void sync_spend(const struct step *step, uint64_t bytes);
 bool sync_is_ready(const struct sync *sync, const struct step *step);
+/* Is the partition's difference from the node of that rank to be gone into? */
+void sync_todo_set(struct sync *sync, struct pairing *pairing, uint32_t rank, bool todo);
 void sync_differ_add(struct sync *sync, const struct session *session, int32_t keys);
 
 void round_reset(struct sync *sync, const struct step *step);

@@ -45,6 +45,7 @@ static void table_begin(struct sync *sync, const struct step *step) {
   }
   sync->next = 0;
   sync->differ = 0;
+  sync->todo = 0;
   memset(sync->engaged, 0, sizeof sync->engaged);
   memset(sync->partners, 0, sizeof sync->partners);
   round_reset(sync, step);
@@ -97,16 +98,9 @@ bool sync_is_ready(const struct sync *sync, const struct step *step) {
          growth_tree(sync->growth)->bits >= sync->partition_bits;
 }
 
-/* -- pacing --------------------------------------------------------------------------------- */
-
-bool sync_may_spend(struct sync *sync, const struct step *step, uint64_t *due_ns) {
-  return pace_may_spend(&sync->pace, step->tunables->sync_bytes_per_s, step->now_ns, due_ns);
-}
-
-void sync_spend(struct sync *sync, const struct step *step, uint64_t bytes) {
-  ASSERT(bytes <= FRAME_BODY_MAX_BYTES);
+void sync_spend(const struct step *step, uint64_t bytes) {
   step->stats->sync_bytes += bytes;
-  pace_spend(&sync->pace, step->tunables->sync_bytes_per_s, bytes);
+  step_worked(step, ADMIT_EXCHANGE, bytes);
 }
 
 /* -- dispatch ---------------------------------------------------------------------------------- */
@@ -162,6 +156,14 @@ uint64_t sync_deadline(const struct sync *sync) {
 
 /* -- what is told of it ---------------------------------------------------------------------------- */
 
+void sync_todo_set(struct sync *sync, struct pairing *pairing, uint32_t rank, bool todo) {
+  bool before = (pairing->todo >> rank & 1u) != 0;
+  ASSERT(rank < REPLICAS_MAX && (!before || sync->todo > 0));
+  pairing->todo = (uint8_t)((pairing->todo & ~(1u << rank)) | (todo ? 1u << rank : 0u));
+  sync->todo += todo && !before ? 1 : 0;
+  sync->todo -= !todo && before ? 1 : 0;
+}
+
 void sync_differ_add(struct sync *sync, const struct session *session, int32_t keys) {
   uint32_t *differ = &sync->pairings[session->partition].differ[session->rank];
   ASSERT(keys >= 0 || *differ >= (uint32_t)-keys);
@@ -182,7 +184,21 @@ void sync_note_heartbeat(struct sync *sync, const struct step *step, const struc
   }
 }
 
+/* What is left is taken to be like what this round has gone into. */
+static void to_go(const struct sync *sync, const struct step *step, struct heartbeat *health) {
+  const struct round *round = &sync->round;
+  uint64_t left = sync->todo;
+  health->sync_bytes_to_go = 0;
+  health->sync_ms_to_go = left == 0 ? 0 : UINT32_MAX;
+  if (left > 0 && round->phase == ROUND_MENDING && round->gone_into > 0) {
+    uint64_t ms = (step->now_ns - round->mending_ns) / 1000000u * left / round->gone_into;
+    health->sync_bytes_to_go = (step->stats->sync_bytes - round->mending_bytes) / round->gone_into * left;
+    health->sync_ms_to_go = ms < UINT32_MAX ? (uint32_t)ms : UINT32_MAX;
+  }
+}
+
 void sync_totals(const struct sync *sync, const struct step *step, struct heartbeat *health) {
+  to_go(sync, step, health);
   uint64_t age_ms = sync->complete_ns == 0 ? 0 : (step->now_ns - sync->complete_ns) / 1000000u + 1u;
   health->sync_differ = sync->differ < UINT32_MAX ? (uint32_t)sync->differ : UINT32_MAX;
   health->sync_age_ms = age_ms < UINT32_MAX ? (uint32_t)age_ms : UINT32_MAX;
@@ -212,6 +228,26 @@ uint32_t sync_list(const struct sync *sync, const struct ring *layout, struct sy
         view->partitions_differ += pairing->todo >> rank & 1u;
         view->keys_differ += pairing->differ[rank];
       }
+    }
+  }
+  return count;
+}
+
+uint32_t sync_differences(const struct sync *sync, const struct ring *layout, struct sync_difference *out,
+                          uint32_t capacity) {
+  uint32_t count = 0;
+  uint32_t made = table_is_made(sync) && sync->layout == layout->digest ? sync->partition_count : 0;
+  for (uint32_t i = 0; i < made; i++) {
+    const struct pairing *pairing = &sync->pairings[i];
+    for (uint32_t rank = pairing->own_rank + 1u; rank < pairing->count; rank++) {
+      if (pairing->differ[rank] == 0 && (pairing->todo >> rank & 1u) == 0) {
+        continue;
+      }
+      if (count < capacity) {
+        out[count] = (struct sync_difference){
+            .partition = i, .node = layout->members[pairing->members[rank]].node, .keys = pairing->differ[rank]};
+      }
+      count += 1;
     }
   }
   return count;

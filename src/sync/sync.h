@@ -21,7 +21,7 @@
  * A node has *settled* an ask when a round that it began after it had heard of it was complete and found nothing.
  *
  * INVARIANTS: an object moves only between two nodes that read by the same layout and are both replicas of its key in
- * it; no more is spent than sync-rate grants (sync_may_spend is the one place where it is asked).
+ * it; nothing is asked of another node that is not granted (step_may_work).
  */
 #ifndef GRAMME_SYNC_SYNC_H
 #define GRAMME_SYNC_SYNC_H
@@ -53,7 +53,7 @@ bool sync_is_waited_for(const struct sync *sync);
 /* `least`: the lowest ask that any member but this one has settled. */
 void sync_tell_waiters(struct sync *sync, struct step *step, uint32_t least);
 void sync_note_heartbeat(struct sync *sync, const struct step *step, const struct heartbeat *heartbeat);
-/* Fills in sync_differ, sync_age_ms, sync_asked and sync_settled. */
+/* Fills in what begins with sync_. */
 void sync_totals(const struct sync *sync, const struct step *step, struct heartbeat *health);
 
 /* How this node stands with another one. */
@@ -68,5 +68,15 @@ struct sync_view {
 /* Nodes with which this one has partitions to compare, by the layout that is read by; returns how many. Walks the table
  * of partitions. */
 uint32_t sync_list(const struct sync *sync, const struct ring *layout, struct sync_view *out, uint32_t capacity);
+
+/* A partition that is not equal here and on another node. */
+struct sync_difference {
+  uint32_t partition;
+  uint32_t node;
+  uint32_t keys; /* found to differ, and not mended yet; 0: it has not been looked which they are */
+};
+/* As sync_list, of each partition by itself; those beyond `capacity` are only counted. */
+uint32_t sync_differences(const struct sync *sync, const struct ring *layout, struct sync_difference *out,
+                          uint32_t capacity);
 
 #endif

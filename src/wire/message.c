@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "admit/admit.h"
 #include "base/assert.h"
 #include "base/bytes.h"
 
@@ -9,7 +10,7 @@
 #define OFFSET_CHECKED 8u /* the checksum is over what follows, seeded with the body size before it */
 
 #define POSITION_SIZE 16u /* a store key begins with one; ring/position.h stands above this layer */
-#define HEARTBEAT_SIZE (26u + 32u + 16u + 25u + 24u + 41u)
+#define HEARTBEAT_SIZE (26u + 32u + 16u + 25u + 24u + 14u + 41u)
 #define GOSSIP_SIZE 16u
 #define OPTIONS_SIZE 13u
 #define PUT_FLAGS_ALL ((unsigned)PUT_TOMBSTONE | (unsigned)PUT_KEEP_EXPIRY)
@@ -125,6 +126,7 @@ static void options_write(struct writer *w, const struct put_options *options) {
 static void heartbeat_write(struct writer *w, const struct heartbeat *heartbeat) {
   ASSERT(heartbeat->sealed <= 1);
   ASSERT(heartbeat->nospace <= 1);
+  ASSERT(heartbeat->held_back <= ADMIT_WHOLE);
   write_u64(w, heartbeat->hints);
   write_u64(w, heartbeat->oldest_hint_ms);
   write_u64(w, heartbeat->keys);
@@ -137,6 +139,9 @@ static void heartbeat_write(struct writer *w, const struct heartbeat *heartbeat)
   write_u32(w, heartbeat->sync_age_ms);
   write_u32(w, heartbeat->sync_asked);
   write_u32(w, heartbeat->sync_settled);
+  write_u64(w, heartbeat->sync_bytes_to_go);
+  write_u32(w, heartbeat->sync_ms_to_go);
+  write_u16(w, heartbeat->held_back);
   write_u8(w, heartbeat->sealed);
   write_u8(w, heartbeat->nospace);
   write_u32(w, heartbeat->mark.base_count);
@@ -268,6 +273,9 @@ static bool heartbeat_read(struct reader *r, struct heartbeat *heartbeat) {
   heartbeat->sync_age_ms = read_u32(r);
   heartbeat->sync_asked = read_u32(r);
   heartbeat->sync_settled = read_u32(r);
+  heartbeat->sync_bytes_to_go = read_u64(r);
+  heartbeat->sync_ms_to_go = read_u32(r);
+  heartbeat->held_back = read_u16(r);
   heartbeat->sealed = read_u8(r);
   heartbeat->nospace = read_u8(r);
   heartbeat->mark.base_count = read_u32(r);
@@ -285,7 +293,7 @@ static bool heartbeat_read(struct reader *r, struct heartbeat *heartbeat) {
   heartbeat->your_low_before = read_u64(r);
   heartbeat->loss = read_u8(r);
   return heartbeat->sealed <= 1 && heartbeat->nospace <= 1 && heartbeat->mark.phase <= MARK_DONE &&
-         heartbeat->loss <= LOSS_SALVAGED;
+         heartbeat->held_back <= ADMIT_WHOLE && heartbeat->loss <= LOSS_SALVAGED;
 }
 
 static bool key_is_sound(unsigned fields, size_t size) {

@@ -35,6 +35,8 @@ static struct {
   bool up[MEMBERS_MAX];
   const struct ring *base; /* NULL: the ring, nothing moves */
   bool base_up[MEMBERS_MAX];
+  struct admit admit;
+  uint16_t held_back[MEMBERS_MAX];
   bool reads_target; /* while something moves: the target is read by already */
   bool disagreed;    /* not all know the target */
   bool all_done;
@@ -73,6 +75,7 @@ static inline void core_begin(uint32_t members) {
                                           .small_value_bytes = 1024,
                                           .value_max_bytes = 1u << 20};
   core.now_ns = 1000 * MS;
+  admit_init(&core.admit);
   history_init(&core.history);
   for (uint32_t i = 1; i <= members; i++) {
     core_change(&core.history, i == 1 ? CHANGE_FOUND : CHANGE_ADD, i);
@@ -118,6 +121,9 @@ static inline struct step core_step(void) {
                        .buckets_digest = core.buckets_digest,
                        .buckets = &core.buckets,
                        .up = core.up,
+                       .admit = &core.admit,
+                       .held_back = core.held_back,
+                       .base_held_back = core.held_back,
                        .local = &core.local};
 }
 

@@ -183,6 +183,29 @@ uint32_t shard_sync_list(const struct shard *shard, struct sync_view *out, uint3
   return 1;
 }
 
+uint32_t shard_sync_differences(const struct shard *shard, struct sync_difference *out, uint32_t capacity) {
+  (void)shard;
+  assert_true(capacity >= 2);
+  out[0] = (struct sync_difference){.partition = 7, .node = WORLD_SELF + 1u, .keys = 3};
+  out[1] = (struct sync_difference){.partition = 9, .node = WORLD_SELF + 1u};
+  return capacity + 10;
+}
+
+uint32_t shard_tree_left(const struct shard *shard) {
+  (void)shard;
+  return 125;
+}
+
+void shard_background(const struct shard *shard, struct admit_view *out) {
+  (void)shard;
+  *out =
+      (struct admit_view){.level = 500,
+                          .bytes_per_s = 32000000,
+                          .p999_ns = 61234567,
+                          .target_ns = 50000000,
+                          .spent_bytes = {[ADMIT_EXCHANGE] = 4711, [ADMIT_HINTS] = world.stats.hints_delivered * 300}};
+}
+
 void shard_layout(const struct shard *shard, struct layout_view *out) {
   (void)shard;
   *out = world.layout;
@@ -443,7 +466,7 @@ static inline struct node_facts world_facts(void *context) {
                              .directory = "/nowhere",
                              .start_wall_ms = WORLD_WALL_MS - 5000,
                              .incarnation = 9,
-                             .move_bytes_per_s = 64u << 20};
+                             .background_bytes_per_s = 64u << 20};
 }
 
 static inline struct server *world_server(void *context) {

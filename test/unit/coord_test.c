@@ -69,6 +69,29 @@ static void who_has_answered_is_not_named_as_missing_though_its_disk_has_not(voi
   end();
 }
 
+/* What background work goes by. */
+static void what_an_answer_took_is_noted_also_when_it_was_an_error(void **state) {
+  (void)state;
+  begin(3, 0);
+  uint64_t request = put_stamped(2);
+  core.now_ns += 7 * MS;
+  acknowledge(SELF, request, 0, ERR_OK);
+  assert_int_equal(core.admit.all, 0);
+  acknowledge(preference.nodes[1], request, 0, ERR_OK);
+  assert_int_equal(reply()->err, ERR_OK);
+  acknowledge(preference.nodes[2], request, 0, ERR_OK);
+  assert_int_equal(core.admit.all, 1);
+  assert_int_equal(window_percentile(&core.admit.window, core.now_ns, 99900), 7 * MS);
+  request = put_stamped(3);
+  tick_at(core.now_ns + core.tunables.hedge_ns);
+  tick_at(core.now_ns + core.tunables.request_timeout_ns);
+  assert_int_not_equal(reply()->err, ERR_OK);
+  assert_int_equal(core.admit.all, 2);
+  assert_true(window_percentile(&core.admit.window, core.now_ns, 99900) >= core.tunables.request_timeout_ns);
+  core_drop_local();
+  end();
+}
+
 /* -- nodes that go down, and silence ------------------------------------------------------- */
 
 static void a_replica_that_goes_down_before_the_stamp_is_replaced_at_the_stamp(void **state) {
@@ -429,6 +452,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_coordinator_beyond_the_first_n_is_not_asked_a_second_time_as_a_stand_in),
       cmocka_unit_test(an_answer_that_comes_twice_counts_once),
+      cmocka_unit_test(what_an_answer_took_is_noted_also_when_it_was_an_error),
       cmocka_unit_test(who_has_answered_is_not_named_as_missing_though_its_disk_has_not),
       cmocka_unit_test(a_replica_that_goes_down_before_the_stamp_is_replaced_at_the_stamp),
       cmocka_unit_test(silence_is_counted_from_when_a_node_was_asked),

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <string.h>
 
+#include "admit/admit.h"
 #include "wire/message.h"
 
 #define FRAME_MAX 4096u
@@ -51,6 +52,9 @@ static struct heartbeat example_heartbeat(void) {
       .sync_age_ms = 0x72000001,
       .sync_asked = 0x74,
       .sync_settled = 0x73,
+      .sync_bytes_to_go = UINT64_C(0x7776757473727170),
+      .sync_ms_to_go = 0x7a7b7c7d,
+      .held_back = ADMIT_WHOLE,
       .fences = UINT64_C(0x1234123412341234),
   };
 }
@@ -325,9 +329,10 @@ static void values_that_make_no_sense_are_refused(void **state) {
   expect_after_change(MESSAGE_FORWARD_REPLY, body + 1, QUORUM_DW + 1, ERR_CORRUPT);
   expect_after_change(MESSAGE_FORWARD_REPLY, body + 4, REPLICAS_MAX + 1, ERR_CORRUPT);
   expect_after_change(MESSAGE_FORWARD, body + 12, 4, ERR_CORRUPT);   /* an unknown flag of the put */
-  expect_after_change(MESSAGE_HEARTBEAT, body + 72, 2, ERR_CORRUPT); /* sealed, nospace, the phase of the mark */
-  expect_after_change(MESSAGE_HEARTBEAT, body + 73, 255, ERR_CORRUPT);
-  expect_after_change(MESSAGE_HEARTBEAT, body + 98, MARK_DONE + 1, ERR_CORRUPT);
+  expect_after_change(MESSAGE_HEARTBEAT, body + 85, 4, ERR_CORRUPT); /* held back by more than the whole */
+  expect_after_change(MESSAGE_HEARTBEAT, body + 86, 2, ERR_CORRUPT); /* sealed, nospace, the phase of the mark */
+  expect_after_change(MESSAGE_HEARTBEAT, body + 87, 255, ERR_CORRUPT);
+  expect_after_change(MESSAGE_HEARTBEAT, body + 112, MARK_DONE + 1, ERR_CORRUPT);
   expect_after_change(MESSAGE_READ, OFFSET_PARTITION + 1, PARTITIONS_MAX / 256, ERR_CORRUPT);
 }
 
@@ -407,7 +412,7 @@ static void what_is_sent_all_the_time_is_small(void **state) {
   struct message heartbeat = example(MESSAGE_HEARTBEAT);
   struct message gossip = example(MESSAGE_GOSSIP);
   struct message ack = example(MESSAGE_WRITE_ACK);
-  assert_true(message_frame_size(&heartbeat) <= 160);
+  assert_true(message_frame_size(&heartbeat) <= 192);
   assert_true(message_frame_size(&gossip) <= 52);
   assert_true(message_frame_size(&ack) <= 48);
 }

@@ -574,7 +574,7 @@ static void receiving_is_throttled(void **state) {
   for (uint32_t i = 0; i < 40; i++) {
     blob_put(spread(key_gained(i), IDS(2, 3, 4), value));
   }
-  core.tunables.move_bytes_per_s = 10000;
+  core.tunables.background.bytes_per_s = 10000;
   uint64_t start_ns = core.now_ns;
   while (!is_complete()) {
     run(100 * MS);

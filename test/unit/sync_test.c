@@ -76,12 +76,19 @@ static void say(uint32_t from, const struct message *message) {
   sync_message(sync, &step, from, message);
 }
 
-static void answer_equal(uint32_t from, const struct message *compare) {
+/* All roots differ, or none; how many they are. */
+static uint32_t answer(uint32_t from, const struct message *compare, bool differ) {
   uint32_t roots = (uint32_t)((compare->object.size - COMPARE_FIXED_BYTES) / (FAMILY_FIXED_BYTES + 8u));
   uint8_t bytes[1 + SYNC_ROOTS_MAX / 8] = {BITS};
+  memset(bytes + 1, differ ? 0xff : 0, sizeof bytes - 1);
   struct message compared = {
       .type = MESSAGE_COMPARED, .request = compare->request, .object = {bytes, 1u + (roots + 7u) / 8u}};
   say(from, &compared);
+  return roots;
+}
+
+static void answer_equal(uint32_t from, const struct message *compare) {
+  (void)answer(from, compare, false);
 }
 
 static struct heartbeat totals(void) {
@@ -106,6 +113,49 @@ static void a_round_in_which_all_is_equal_is_complete(void **state) {
   assert_int_equal(core.stats.sync_rounds, 1);
   uint64_t due_ns = sync_deadline(sync);
   assert_true(due_ns > core.now_ns + 9000 * MS);
+  end();
+}
+
+static void a_shorter_interval_counts_from_the_last_round_on(void **state) {
+  (void)state;
+  begin();
+  struct message compare;
+  for (uint32_t i = 0; i < 2; i++) {
+    uint32_t node = compare_wait(&compare);
+    answer_equal(node, &compare);
+  }
+  tick_when_due();
+  uint64_t ended_ns = core.now_ns;
+  core.tunables.sync_round_ns = 2000 * MS;
+  tick();
+  (void)compare_wait(&compare);
+  assert_true(core.now_ns <= ended_ns + 2000 * MS);
+  end();
+}
+
+static void what_is_left_is_judged_by_what_has_been_gone_into(void **state) {
+  (void)state;
+  begin();
+  struct message compare;
+  struct sync_difference differences[4];
+  assert_int_equal(totals().sync_ms_to_go, 0);
+  uint32_t node = compare_wait(&compare);
+  uint32_t roots = answer(node, &compare, true);
+  assert_true(roots > 2 * SYNC_SESSIONS_MAX);
+  assert_true(totals().sync_ms_to_go == UINT32_MAX);
+  assert_int_equal(sync_differences(sync, &core.ring, differences, 4), roots);
+  assert_int_equal(differences[3].node, node);
+  assert_int_equal(differences[3].keys, 0);
+  node = compare_wait(&compare);
+  answer_equal(node, &compare);
+  tick_when_due(); /* some are begun, and nobody answers */
+  uint64_t begun_ns = core.now_ns;
+  core.now_ns += 2000 * MS;
+  tick();
+  uint32_t left = roots - SYNC_SESSIONS_MAX;
+  assert_int_equal(sync_differences(sync, &core.ring, differences, 4), left);
+  assert_int_equal(totals().sync_ms_to_go, (core.now_ns - begun_ns) / MS * left / SYNC_SESSIONS_MAX);
+  assert_true(totals().sync_bytes_to_go >= (uint64_t)left * COMPARE_FIXED_BYTES);
   end();
 }
 
@@ -242,6 +292,8 @@ static void a_partition_is_compared_key_by_key_by_one_at_a_time(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_round_in_which_all_is_equal_is_complete),
+      cmocka_unit_test(a_shorter_interval_counts_from_the_last_round_on),
+      cmocka_unit_test(what_is_left_is_judged_by_what_has_been_gone_into),
       cmocka_unit_test(an_ask_is_settled_by_a_round_that_began_after_it),
       cmocka_unit_test(a_node_that_is_silent_leaves_the_round_incomplete),
       cmocka_unit_test(a_round_that_can_not_go_on_does_not_keep_the_node_awake),
