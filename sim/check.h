@@ -26,6 +26,8 @@ struct siblings;
   X(ring, "all nodes agree on members, ring and buckets")                     \
   X(move, "membership changes lose, hide and refuse nothing, and leave nothing behind") \
   X(tree, "a node's Merkle tree is that of its store")                       \
+  X(dead, "what was deleted, and forgotten, does not come back")              \
+  X(clean, "after healing nothing is left of what was deleted")               \
   X(bounds, "tables and memory are empty when nothing is under way")          \
   X(live, "after healing all requests are answered")                          \
   X(assert, "no assertion of the core fails")
@@ -87,6 +89,14 @@ void move_answered(struct run *run, uint32_t node, uint32_t key, uint64_t sent_n
 void ring_judge(struct run *run);
 void tree_node_judge(struct run *run, uint32_t node);
 void tree_judge(struct run *run);
+/* An owner's object lacks what it had: deletions that it may have forgotten are noted. */
+void dead_forgotten(struct run *run, uint32_t node, uint32_t key, const struct siblings *before,
+                    const struct siblings *after);
+void dead_committed(struct run *run, uint32_t node, uint32_t key, const struct siblings *before,
+                    const struct siblings *after);
+void dead_read(struct run *run, uint32_t key, const struct siblings *seen);
+bool clean_is_reached(const struct run *run);
+void clean_judge(struct run *run);
 void bounds_judge(struct run *run);
 void bounds_stop(struct run *run); /* stops all nodes */
 

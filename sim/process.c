@@ -243,6 +243,8 @@ void process_start(struct world *world, uint32_t index) {
   config->buckets = read_paper(node, BYTES_LITERAL(META_BUCKETS), &node->buckets);
   config->layout = read_paper(node, BYTES_LITERAL(META_LAYOUT), &node->layout);
   config->moves = read_paper(node, BYTES_LITERAL(META_MOVES), &node->moves);
+  config->floors = read_paper(node, BYTES_LITERAL(META_FLOORS), &node->floors);
+  config->low = read_paper(node, BYTES_LITERAL(META_LOW), &node->low);
   struct bytes ignored;
   enum err err = ERR_OK;
   config->sealed = disk_get(&node->disk, SPACE_META, BYTES_LITERAL(META_SEALED), &ignored, &err);
@@ -346,6 +348,8 @@ void process_deinit(struct world *world, uint32_t index) {
   free(node->buckets);
   free(node->layout);
   free(node->moves);
+  free(node->floors);
+  free(node->low);
   if (node->alive) {
     (void)process_stop(world, index);
   }

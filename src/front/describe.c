@@ -87,6 +87,8 @@ static json_t *json_member(const struct front *front, const struct member_view *
   json_object_set_new(object, "nospace", json_boolean(nospace));
   json_object_set_new(object, "keys_differ", json_count(heartbeat->sync_differ));
   json_object_set_new(object, "compared_age_ms", json_age(heartbeat->sync_age_ms));
+  json_object_set_new(object, "tombstones", json_count(heartbeat->tombstones));
+  json_object_set_new(object, "floor_age_ms", json_age(age_ms(front, heartbeat->floor_ms)));
   return object;
 }
 
@@ -182,9 +184,10 @@ json_t *describe_status(const struct front *front) {
                 (json_int_t)ring->partition_count, "members", (json_int_t)ring->member_count, "history_digest",
                 json_digest(history_digest(shard_history(shard))), "forming", census.sealed ? 0 : 1);
   json_t *totals =
-      json_pack("{s:o, s:o, s:I, s:o, s:o}", "hints", json_count(census.hints), "oldest_hint_age_ms",
+      json_pack("{s:o, s:o, s:I, s:o, s:o, s:o, s:o}", "hints", json_count(census.hints), "oldest_hint_age_ms",
                 json_count(census.oldest_hint_age_ms), "members_down", (json_int_t)census.down, "keys_differ",
-                json_count(census.keys_differ), "compared_age_ms", json_age(census.compared_age_ms));
+                json_count(census.keys_differ), "compared_age_ms", json_age(census.compared_age_ms), "tombstones",
+                json_count(census.tombstones), "floor_age_ms", json_age(census.floor_age_ms));
   return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "cluster", cluster, "node", json_this_node(front), "members",
                    json_members(front, &census), "totals", totals, "change", describe_change(front, &census),
                    "candidates", describe_candidates(front), "compared", json_compared(front));

@@ -133,18 +133,20 @@ void detector_disconnected(struct member *member, uint32_t node) {
     return;
   }
   peer->connected = false;
+  peer->heard_hlc = peer->turn_hlc = peer->echo_hlc = 0;
   set_up(member, peer, false);
   if (is_stranger(peer)) {
     give_place_back(&member->detector, peer);
   }
 }
 
-void detector_heard(struct member *member, struct step *step, uint32_t node) {
+void detector_heard(struct member *member, struct step *step, uint32_t node, uint64_t hlc) {
   struct peer *peer = find_mutable(&member->detector, node);
   if (peer == NULL) {
     return;
   }
   peer->last_heard_ns = step->now_ns;
+  peer->heard_hlc = hlc;
   if (peer->connected && !peer->up && !PLANTED(never_up)) {
     set_up(member, peer, true);
   }
@@ -301,6 +303,7 @@ void detector_send_heartbeats(struct member *member, struct step *step) {
   }
   message.heartbeat.sealed = member->seal == SEAL_NONE ? 0 : 1;
   message.heartbeat.props_digest = member->records.buckets_digest;
+  message.heartbeat.low = member->low.told;
   layout_tell(member, &message.heartbeat);
   for (uint32_t i = 0; i < PEERS_MAX; i++) {
     const struct peer *peer = &detector->peers[i];
@@ -308,6 +311,7 @@ void detector_send_heartbeats(struct member *member, struct step *step) {
      * addition was lost with the node that issued it. */
     if (peer->node != 0 && peer->connected && (peer->known || peer->told)) {
       ASSERT(peer->node != member->self);
+      message.heartbeat.echo = peer->echo_hlc;
       step_send(step, peer->node, &message);
     }
   }

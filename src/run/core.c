@@ -26,6 +26,8 @@ struct memory_of_store {
   struct store_value sealed;
   struct store_value layout;
   struct store_value moves;
+  struct store_value floors;
+  struct store_value low;
   struct store_value incarnation;
 };
 
@@ -35,6 +37,8 @@ static void memory_free(struct memory_of_store *memory) {
   store_value_free(memory->sealed.data);
   store_value_free(memory->layout.data);
   store_value_free(memory->moves.data);
+  store_value_free(memory->floors.data);
+  store_value_free(memory->low.data);
   store_value_free(memory->incarnation.data);
 }
 
@@ -166,6 +170,8 @@ static void core_init(struct node *node, const struct memory_of_store *memory, u
       .buckets = value_bytes(memory->buckets),
       .layout = value_bytes(memory->layout),
       .moves = value_bytes(memory->moves),
+      .floors = value_bytes(memory->floors),
+      .low = value_bytes(memory->low),
       .sealed = memory->sealed.data != NULL,
       .tunables = node_tunables(options),
       .value_memory = node->value_memory,
@@ -203,6 +209,8 @@ bool node_core_start(struct node *node, const struct store_engine *engine, const
                  meta_read(engine, store, META_SEALED, &memory.sealed, why) &&
                  meta_read(engine, store, META_LAYOUT, &memory.layout, why) &&
                  meta_read(engine, store, META_MOVES, &memory.moves, why) &&
+                 meta_read(engine, store, META_FLOORS, &memory.floors, why) &&
+                 meta_read(engine, store, META_LOW, &memory.low, why) &&
                  meta_read(engine, store, META_INCARNATION, &memory.incarnation, why) &&
                  memory_check(node, &memory, &hlc_floor, why) && incarnation_take(node, engine, store, &memory, why);
   engine->close(store);

@@ -33,6 +33,8 @@ struct shard_config {
   struct bytes buckets;
   struct bytes layout; /* META_LAYOUT as last committed; empty at first */
   struct bytes moves;  /* META_MOVES */
+  struct bytes floors; /* META_FLOORS */
+  struct bytes low;    /* META_LOW */
   bool sealed;
   struct shard_tunables tunables;
   void *value_memory; /* for the blob pool */

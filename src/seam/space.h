@@ -13,5 +13,7 @@ enum space { SPACE_OBJECTS = 0, SPACE_HINTS = 1, SPACE_META = 2, SPACE_COUNT };
 #define META_SEALED "sealed"
 #define META_LAYOUT "layout" /* this node's mark */
 #define META_MOVES "moves"   /* which partitions of the target it has received whole */
+#define META_FLOORS "floors" /* what of each partition is known whole: see replica/floors.h */
+#define META_LOW "low"       /* this node's low-water mark: see member/low.h */
 
 #endif

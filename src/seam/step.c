@@ -39,6 +39,8 @@ static bool has_store_key(enum message_type type) {
   case MESSAGE_HINT_DROPPED:
   case MESSAGE_OFFER:
   case MESSAGE_OBJECT_DROP:
+  case MESSAGE_BURY:
+  case MESSAGE_REAP:
     return true;
   case MESSAGE_HEARTBEAT:
   case MESSAGE_GOSSIP:
@@ -54,6 +56,8 @@ static bool has_store_key(enum message_type type) {
   case MESSAGE_PULLED:
   case MESSAGE_COMPARE:
   case MESSAGE_COMPARED:
+  case MESSAGE_FLOORS:
+  case MESSAGE_FLOORS_HELD:
     return false;
   }
   ASSERT(false); /* a message of no type */
@@ -184,14 +188,14 @@ bool step_is_up(const struct step *step, uint32_t node) {
 }
 
 uint64_t token_make(enum token_owner owner, uint64_t value) {
-  ASSERT(owner >= TOKEN_REPLICA && owner <= TOKEN_SYNC);
+  ASSERT(owner >= TOKEN_REPLICA && owner <= TOKEN_REAPER);
   ASSERT(value <= TOKEN_VALUE_MASK);
   return ((uint64_t)owner << TOKEN_VALUE_BITS) | value;
 }
 
 enum token_owner token_owner(uint64_t token) {
   uint64_t owner = token >> TOKEN_VALUE_BITS;
-  ASSERT(owner >= TOKEN_REPLICA && owner <= TOKEN_SYNC);
+  ASSERT(owner >= TOKEN_REPLICA && owner <= TOKEN_REAPER);
   return (enum token_owner)owner;
 }
 

@@ -39,6 +39,9 @@ struct step {
   bool agreed;                /* all know the target: whatever is copied from now on lacks no acknowledged write */
   bool all_done;              /* all members go by `ring` alone: base == ring, and each has said DONE of it */
   uint32_t epoch;             /* how often the live layouts have changed since the start of this node */
+  uint32_t turn;              /* counts the times between low-water marks: see member/low.h */
+  uint64_t settled_low;       /* all that any node had begun by then is over, everywhere */
+  uint64_t waves;             /* how often all members have made a turn since this node's start */
   const struct bucket_table *buckets;
   uint64_t buckets_digest; /* of `buckets`, as of the beginning of the step */
   const bool *up;          /* by index into ring->members; this node itself is always up */
@@ -66,7 +69,16 @@ void step_reply_context(struct step *step, struct reply *reply, struct past *pas
 bool step_is_up(const struct step *step, uint32_t node);
 
 /* Storage tokens say whose they are in their top byte. */
-enum token_owner { TOKEN_REPLICA = 1, TOKEN_HANDOFF, TOKEN_MEMBER, TOKEN_MOVE, TOKEN_GROWTH, TOKEN_SYNC };
+enum token_owner {
+  TOKEN_REPLICA = 1,
+  TOKEN_HANDOFF,
+  TOKEN_MEMBER,
+  TOKEN_MOVE,
+  TOKEN_GROWTH,
+  TOKEN_SYNC,
+  TOKEN_FLOORS,
+  TOKEN_REAPER
+};
 uint64_t token_make(enum token_owner owner, uint64_t value);
 enum token_owner token_owner(uint64_t token);
 uint64_t token_value(uint64_t token); /* low 56 bits */

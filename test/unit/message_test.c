@@ -21,10 +21,10 @@ static const uint8_t some_reason[] = "node b is down";
 #define TEXT(array) ((struct bytes){(array), sizeof(array) - 1})
 
 static const enum message_type wire_types[] = {
-    MESSAGE_HEARTBEAT,   MESSAGE_GOSSIP,   MESSAGE_HISTORY,   MESSAGE_PROPS, MESSAGE_JOIN,
-    MESSAGE_JOIN_RESULT, MESSAGE_WRITE,    MESSAGE_WRITE_ACK, MESSAGE_READ,  MESSAGE_READ_REPLY,
-    MESSAGE_FORWARD,     MESSAGE_PULL,     MESSAGE_PULLED,    MESSAGE_OFFER, MESSAGE_FORWARD_REPLY,
-    MESSAGE_COMPARE,     MESSAGE_COMPARED,
+    MESSAGE_HEARTBEAT,   MESSAGE_GOSSIP,   MESSAGE_HISTORY,   MESSAGE_PROPS,  MESSAGE_JOIN,
+    MESSAGE_JOIN_RESULT, MESSAGE_WRITE,    MESSAGE_WRITE_ACK, MESSAGE_READ,   MESSAGE_READ_REPLY,
+    MESSAGE_FORWARD,     MESSAGE_PULL,     MESSAGE_PULLED,    MESSAGE_OFFER,  MESSAGE_FORWARD_REPLY,
+    MESSAGE_COMPARE,     MESSAGE_COMPARED, MESSAGE_BURY,      MESSAGE_FLOORS, MESSAGE_FLOORS_HELD,
 };
 #define WIRE_TYPES (sizeof(wire_types) / sizeof(wire_types[0]))
 
@@ -52,6 +52,10 @@ static struct heartbeat example_heartbeat(void) {
       .sync_asked = 0x74,
       .sync_settled = 0x73,
       .fences = UINT64_C(0x1234123412341234),
+      .low = UINT64_C(0x2345234523452345),
+      .echo = UINT64_C(0x3456345634563456),
+      .tombstones = UINT64_C(0x4567456745674567),
+      .floor_ms = UINT64_C(0x5678567856785679),
   };
 }
 
@@ -109,6 +113,12 @@ static struct message example(enum message_type type) {
   case MESSAGE_READ_REPLY:
     m.err = ERR_CORRUPT;
     m.digest = 0xabcdef;
+    m.floor = 0xfedcba;
+    m.object = TEXT(some_object);
+    break;
+  case MESSAGE_BURY:
+    m.floor = 0xfedcba;
+    m.key = TEXT(store_key);
     m.object = TEXT(some_object);
     break;
   case MESSAGE_FORWARD:
@@ -119,6 +129,7 @@ static struct message example(enum message_type type) {
     break;
   case MESSAGE_PULLED:
     m.err = ERR_BUSY;
+    m.floor = 0xfedcba;
     m.object = TEXT(some_object);
     break;
   case MESSAGE_PULL:
@@ -126,6 +137,8 @@ static struct message example(enum message_type type) {
     m.digest = 0xabcdef;
     m.key = TEXT(store_key);
     break;
+  case MESSAGE_FLOORS:
+  case MESSAGE_FLOORS_HELD:
   case MESSAGE_COMPARE:
     m.object = TEXT(some_object);
     break;
@@ -144,6 +157,7 @@ static struct message example(enum message_type type) {
   case MESSAGE_HINT_KEPT:
   case MESSAGE_HINT_DROPPED:
   case MESSAGE_OBJECT_DROP:
+  case MESSAGE_REAP:
     fail_msg("%s is never on the wire", message_type_name(type));
   }
   return m;
@@ -405,7 +419,7 @@ static void what_is_sent_all_the_time_is_small(void **state) {
   struct message heartbeat = example(MESSAGE_HEARTBEAT);
   struct message gossip = example(MESSAGE_GOSSIP);
   struct message ack = example(MESSAGE_WRITE_ACK);
-  assert_true(message_frame_size(&heartbeat) <= 160);
+  assert_true(message_frame_size(&heartbeat) <= 192);
   assert_true(message_frame_size(&gossip) <= 52);
   assert_true(message_frame_size(&ack) <= 48);
 }
