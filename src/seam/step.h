@@ -40,9 +40,9 @@ struct step {
   bool all_done;              /* all members go by `ring` alone: base == ring, and each has said DONE of it */
   uint32_t epoch;             /* how often the live layouts have changed since the start of this node */
   const struct bucket_table *buckets;
-  uint64_t buckets_digest;
-  const bool *up;      /* by index into ring->members; this node itself is always up */
-  const bool *base_up; /* the same for base */
+  uint64_t buckets_digest; /* changes with what they say */
+  const bool *up;          /* by index into ring->members; this node itself is always up */
+  const bool *base_up;     /* the same for base */
   struct local_queue *local;
 };
 
