@@ -484,9 +484,10 @@ static void hold_anywhere(struct oracle *oracle, uint32_t key, struct bitset *he
 static struct bitset before_durable[PLAN_KEYS_MAX];
 static struct bitset before_all[PLAN_KEYS_MAX];
 
+/* What can be read on the node's disk; synced or not: nothing crashes any more. */
 static void add_standing(struct oracle *oracle, uint32_t node, enum space space, uint32_t key, struct siblings *out) {
   struct siblings siblings = {.count = 0};
-  const struct disk_table *table = &oracle->run->world->nodes[node].disk.durable[space];
+  const struct disk_table *table = &oracle->run->world->nodes[node].disk.visible[space];
   for (size_t i = 0; i < table->count; i++) {
     uint32_t owner = 0;
     bool damaged = table->entries[i].damaged;
