@@ -9,6 +9,7 @@
 #define MILLISECOND UINT64_C(1000000)
 #define SECOND UINT64_C(1000000000)
 #define MOVE_BYTES_PER_S (UINT64_C(64) << 20)
+#define LARGE_BYTES_PER_S (UINT64_C(1) << 20) /* at least, where values are large: moves come to an end */
 
 static const char *const feature_names[FEATURE_COUNT] = {
 #define X(name, per_mille) #name,
@@ -178,6 +179,9 @@ static void draw_changes(struct plan *plan) {
   plan->change_max_ns = scaled(&prng, 200 * MILLISECOND, 15 * SECOND);
   bool throttled = prng_chance(&prng, 300);
   uint64_t throttle = scaled(&prng, 2048, MOVE_BYTES_PER_S);
+  if (plan->on[FEATURE_large] && throttle < LARGE_BYTES_PER_S) {
+    throttle = LARGE_BYTES_PER_S;
+  }
   plan->tunables.move_bytes_per_s = throttled ? throttle : plan->tunables.move_bytes_per_s;
   bool folds = prng_chance(&prng, 500);
   uint32_t fold = (uint32_t)scaled(&prng, 1, 16);
