@@ -29,8 +29,9 @@ struct layout {
   uint64_t due_ns;     /* look again */
   uint64_t started_ns; /* when the target became this one */
   uint32_t epoch;
-  struct member_progress progress; /* as of the tick in `progress_epoch` */
+  struct member_progress progress; /* as of the tick in `progress_epoch`, and of these bucket properties */
   uint32_t progress_epoch;
+  uint64_t progress_buckets;
 };
 
 void layout_init(struct member *member, const struct shard_config *config);

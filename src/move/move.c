@@ -205,17 +205,22 @@ static void table_begin(struct move *move, const struct step *step) {
   move->next = 0;
   move->wanted = move->held = move->foreign = 0;
   move->look_due_ns = known ? step->now_ns : HEAP_NEVER;
-  move->sizes_due_ns = step->now_ns + MOVE_LOOK_NS;
 }
 
-/* The layouts may have changed since the last call, whatever it is for. */
+/* The layouts, or what the buckets' n are, may have changed since the last call, whatever it is for. */
 static void layouts_look(struct move *move, const struct step *step) {
-  if (move->started && move->epoch == step->epoch) {
+  bool same = move->started && move->epoch == step->epoch;
+  if (same && move->buckets_digest == step->buckets_digest) {
+    return;
+  }
+  uint32_t sizes = 0;
+  move->buckets_digest = step->buckets_digest;
+  if (same && sizes_look(step, &sizes) == move->identity.sizes_digest) {
     return;
   }
   move->started = true;
+  move->epoch_ns = same ? move->epoch_ns : step->now_ns;
   move->epoch = step->epoch;
-  move->epoch_ns = step->now_ns;
   table_begin(move, step);
 }
 
@@ -273,7 +278,8 @@ bool move_is_complete(const struct move *move, const struct step *step) {
   if (!move_is_moving(step) || PLANTED(move_early)) {
     return true;
   }
-  if (!move_is_made(move) || move->epoch != step->epoch) {
+  bool current = move->epoch == step->epoch && move->buckets_digest == step->buckets_digest;
+  if (!current || !move_is_made(move)) {
     return false;
   }
   return move->wanted == 0 || (move->held == move->wanted && move->saved == move->version);
@@ -394,13 +400,6 @@ void move_tick(struct move *move, struct step *step) {
   }
   if (move->partition_count != step->ring->partition_count) {
     table_begin(move, step);
-  }
-  uint32_t sizes = 0;
-  if (step->now_ns >= move->sizes_due_ns) {
-    move->sizes_due_ns = step->now_ns + MOVE_LOOK_NS;
-    if (sizes_look(step, &sizes) != move->identity.sizes_digest) {
-      table_begin(move, step);
-    }
   }
   if (!move_is_made(move)) {
     table_go(move, step);
