@@ -77,7 +77,7 @@ struct move {
   uint64_t saving;          /* under way; 0 none */
   uint64_t save_due_ns;
   uint64_t look_due_ns; /* for partitions to pull */
-  uint32_t turn; /* the partition that was begun last */
+  uint32_t turn;        /* the partition that was begun last */
   uint32_t generation;
   int64_t tokens; /* bytes that may be received; less than 0: on credit */
   uint64_t tokens_ns;
