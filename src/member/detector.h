@@ -6,8 +6,7 @@
  * that it has said whatever this node's mark says (docs/adr/0005).
  *
  * INVARIANTS: a peer that is up is connected; `up` and `base_up` mirror the peers by index into the target's and the
- * base's members, who is fenced is not up there, this node itself is; the mark of a peer only grows, but when it was
- * removed and forgets what it knew alone.
+ * base's members, who is fenced is not up there, this node itself is; the mark of a peer only grows.
  */
 #ifndef GRAMME_MEMBER_DETECTOR_H
 #define GRAMME_MEMBER_DETECTOR_H
@@ -42,7 +41,6 @@ struct peer {
   uint32_t least_lag_ms, least_lag_before_ms;
   uint64_t lag_window_ns;
   struct heartbeat heartbeat;
-  uint64_t heartbeat_hlc; /* the sender's clock at the latest */
 };
 
 struct detector {
@@ -65,7 +63,7 @@ void detector_heard(struct member *member, struct step *step, uint32_t node);
 /* How much longer than the quickest of the node's messages lately this one took, which it sent at `sent_ms` by its
  * clock. */
 uint32_t detector_lag(struct member *member, const struct step *step, uint32_t node, uint32_t sent_ms);
-void detector_heartbeat(struct member *member, uint32_t node, const struct heartbeat *heartbeat, uint64_t hlc);
+void detector_heartbeat(struct member *member, uint32_t node, const struct heartbeat *heartbeat);
 /* It tells the history of another cluster: did nobody know that? */
 bool detector_note_foreign(struct member *member, uint32_t node);
 /* Rings, history or the own mark have changed. */

@@ -159,7 +159,7 @@ void member_message(struct member *member, struct step *step, uint32_t from, con
   ASSERT(step->ring == member->target);
   switch (message->type) {
   case MESSAGE_HEARTBEAT:
-    detector_heartbeat(member, from, &message->heartbeat, message->hlc);
+    detector_heartbeat(member, from, &message->heartbeat);
     records_heartbeat(member, step, from, &message->heartbeat);
     layout_run(member, step);
     return;
