@@ -81,6 +81,7 @@ void move_stopped(struct run *run, uint32_t node);
 void move_judge(struct run *run, uint32_t key);
 /* A node takes a version that it has not got. */
 void move_taken(struct run *run, uint32_t node, uint32_t number);
+void move_sent(struct run *run, uint32_t from, uint32_t to, const struct message *message);
 void move_put_acked(struct run *run, uint32_t number);
 void move_read(struct run *run, uint32_t node, uint32_t key, uint64_t sent_ns, uint32_t primaries,
                const struct siblings *seen);

@@ -110,6 +110,7 @@ static void saw_sent(void *context, uint32_t from, uint32_t to, const struct mes
     tell_pulled(run, from, to, message);
   }
   hints_sent(run, from, to, message);
+  move_sent(run, from, to, message);
 }
 
 static void saw_received(void *context, uint32_t node, uint32_t from, const struct message *message) {

@@ -21,6 +21,9 @@
 #include "layouts.h"
 #include "run.h"
 
+#define TAG_BITS 56u
+#define TAG_COORD 1u /* the coordinator's request numbers */
+
 #define STRICT_MAX 256u /* puts of a key that gets are held against; of more the oldest is forgotten */
 
 struct moves {
@@ -212,6 +215,45 @@ void move_read(struct run *run, uint32_t node, uint32_t key_index, uint64_t sent
                  "node %" PRIu32 " answers a get of %s by %" PRIu32 " primaries with %s; put %" PRIu32
                  " had been acknowledged with %" PRIu32 " copies",
                  node + 1, key->text, primaries, siblings_text(seen), strict->numbers[i], copies(run, version));
+    }
+  }
+}
+
+/* -- who reads by what --------------------------------------------------------------------------- */
+
+/* Has it said that it holds the target, or gone beyond? */
+static bool has_said_holds(const struct run *run, uint32_t node, uint32_t target_count) {
+  static struct layout_view view;
+  shard_layout(run->world->nodes[node].shard, &view);
+  bool there = view.mark.target_count == target_count && view.mark.phase >= MARK_HOLDS;
+  return there || view.mark.base_count >= target_count || view.mark.target_count > target_count;
+}
+
+/* A replica by the target alone is asked only once all members of the target hold it. */
+void move_sent(struct run *run, uint32_t from, uint32_t to, const struct message *message) {
+  uint32_t owner = 0;
+  bool of_a_get = message->type == MESSAGE_READ && message->owner == 0 && message->request >> TAG_BITS == TAG_COORD;
+  int key = of_a_get ? oracle_find_key(&run->oracle, SPACE_OBJECTS, message->key, &owner) : -1;
+  const struct standing *standing = layouts_since(run->layouts, from, run->world->now_ns, 0);
+  if (key < 0 || standing == NULL || standing->base == standing->target || run->oracle.any_destroyed) {
+    return;
+  }
+  const struct layout *target = layouts_get(run->layouts, standing->target);
+  uint64_t by_base = layouts_get(run->layouts, standing->base)->replicas[key];
+  if (((target->replicas[key] & ~by_base) >> to & 1) == 0) {
+    return;
+  }
+  static struct layout_view view;
+  shard_layout(run->world->nodes[from].shard, &view);
+  run->checks.looked[CHECK_move] += 1;
+  for (uint32_t i = 0; i < run->world->node_count; i++) {
+    bool counts = (target->members >> i & 1) != 0 && !admin_is_removed(run->admin, i) && !run->oracle.gone[i] &&
+                  run->world->nodes[i].alive;
+    if (counts && !has_said_holds(run, i, view.mark.target_count)) {
+      check_fail(run, CHECK_move, (uint32_t)key,
+                 "node %" PRIu32 " asks node %" PRIu32 " for %s by its target, and node %" PRIu32
+                 ", which is to hold that too, has not said that it does",
+                 from + 1, to + 1, run->oracle.keys[key].text, i + 1);
     }
   }
 }
