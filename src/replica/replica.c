@@ -323,6 +323,7 @@ static struct bucket_props key_props(const struct step *step, const struct slot 
   return bucket_find(step->buckets, bucket_of_key(user_key));
 }
 
+/* Is this node a replica of the key in a live layout? */
 static bool is_owned(const struct step *step, const struct slot *slot) {
   const struct ring *rings[2] = {step->ring, step->base};
   struct position position = position_read(slot_store_key(slot).data);
@@ -508,7 +509,6 @@ static void run_offer(struct replica *replica, struct step *step, uint32_t index
   answer_written(replica, step, operation, held ? ERR_OK : ERR_ABSENT, held);
 }
 
-/* Is this node a replica of the key in a live layout? */
 static bool run_drop(struct replica *replica, struct step *step, uint32_t index) {
   const struct operation *operation = &replica->operations[index];
   const struct slot *slot = &replica->slots[operation->slot];

@@ -43,7 +43,7 @@ struct step {
   bool all_done;              /* all members go by `ring` alone: base == ring, and each has said DONE of it */
   uint32_t epoch;             /* how often the live layouts have changed since the start of this node */
   const struct bucket_table *buckets;
-  uint64_t buckets_digest; /* of `buckets`, as of the beginning of the step */
+  uint64_t buckets_digest; /* changes with what they say */
   const bool *up;          /* by index into ring->members; this node itself is always up */
   const bool *base_up;     /* the same for base */
   struct admit *admit;
