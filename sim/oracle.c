@@ -489,9 +489,10 @@ static void hold_own(struct oracle *oracle, uint32_t node, uint32_t key, struct 
   hold_table(oracle, &oracle->run->world->nodes[node].disk.durable[SPACE_OBJECTS], SPACE_OBJECTS, key, held);
 }
 
+/* What can be read on the node's disk; synced or not: nothing crashes any more. */
 static void add_standing(struct oracle *oracle, uint32_t node, enum space space, uint32_t key, struct siblings *out) {
   struct siblings siblings = {.count = 0};
-  const struct disk_table *table = &oracle->run->world->nodes[node].disk.durable[space];
+  const struct disk_table *table = &oracle->run->world->nodes[node].disk.visible[space];
   for (size_t i = 0; i < table->count; i++) {
     uint32_t owner = 0;
     bool damaged = table->entries[i].damaged;
