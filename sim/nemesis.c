@@ -284,7 +284,9 @@ static void act_flap(struct nemesis *nemesis, uint32_t a, uint32_t b) {
 
 static void act_clog(struct nemesis *nemesis, uint32_t a, uint32_t b) {
   if (a != b) {
+    uint64_t left_ns = nemesis->stop_ns - nemesis->run->world->now_ns; /* what is held up can not be let go earlier */
     uint64_t for_ns = outage(nemesis);
+    for_ns = for_ns < left_ns ? for_ns : left_ns;
     network_clog(nemesis->run->world, a, b, nemesis->run->world->now_ns + for_ns);
     story_tell(nemesis->run->story, STORY_ALL,
                "nothing arrives from node %" PRIu32 " at node %" PRIu32 " for %" PRIu64 " ms", a + 1, b + 1,

@@ -197,16 +197,31 @@ void move_put_acked(struct run *run, uint32_t number) {
   }
 }
 
+/* Of those that the node may ask, how many have lost what they had once held. */
+static uint32_t emptied_replicas(const struct run *run, uint32_t node, uint32_t key) {
+  const struct standing *standing = layouts_since(run->layouts, node, run->world->now_ns, 0);
+  uint64_t replicas = standing == NULL ? 0
+                                       : layouts_get(run->layouts, standing->base)->replicas[key] |
+                                             layouts_get(run->layouts, standing->target)->replicas[key];
+  uint32_t emptied = 0;
+  for (uint32_t i = 0; i < run->world->node_count; i++) {
+    emptied += (replicas >> i & 1) != 0 && run->oracle.disk_destroyed[i] ? 1u : 0u;
+  }
+  return emptied;
+}
+
 void move_read(struct run *run, uint32_t node, uint32_t key_index, uint64_t sent_ns, uint32_t primaries,
                const struct siblings *seen) {
   const struct oracle_key *key = &run->oracle.keys[key_index];
   const struct siblings *strict = &run->moves->strict[key_index];
-  if (primaries == 0 || (unreliable(run) >> node & 1) != 0) {
+  uint32_t emptied = emptied_replicas(run, node, key_index);
+  if (primaries <= emptied || (unreliable(run) >> node & 1) != 0) {
     return;
   }
   for (uint32_t i = 0; i < strict->count; i++) {
     const struct version *version = &run->oracle.versions[strict->numbers[i]];
-    if (version->acked_ns >= sent_ns || version->destroyed || copies(run, version) + primaries <= key->props.n) {
+    if (version->acked_ns >= sent_ns || version->destroyed ||
+        copies(run, version) + primaries - emptied <= key->props.n) {
       continue;
     }
     run->checks.looked[CHECK_move] += 1;
