@@ -322,25 +322,46 @@ static void find_silent(struct member *member, uint64_t now_ns, uint64_t timeout
   }
 }
 
-void detector_send_heartbeats(struct member *member, struct step *step) {
+/* What this node tells everybody; false: it knows nothing yet, or its mark is not durable yet. */
+static bool heartbeat_make(const struct member *member, struct message *message) {
   const struct detector *detector = &member->detector;
-  struct message message = {.type = MESSAGE_HEARTBEAT, .heartbeat = detector->own};
   ASSERT(detector->own.nospace <= 1);
-  if (member->records.digest == 0) {
+  if (member->records.digest == 0 || (!member->layout.stored && member->layout.mark.base_count > 0)) {
+    return false;
+  }
+  *message = (struct message){.type = MESSAGE_HEARTBEAT, .heartbeat = detector->own};
+  message->heartbeat.sealed = member->seal == SEAL_NONE ? 0 : 1;
+  message->heartbeat.props_digest = member->records.buckets_digest;
+  layout_tell(member, &message->heartbeat);
+  return true;
+}
+
+static void heartbeat_send(const struct member *member, struct step *step, const struct peer *peer,
+                           struct message *message) {
+  /* One that was removed and still speaks with us has to hear from us what it may hand over; so has one whose
+   * addition was lost with the node that issued it. */
+  if (peer->node != 0 && peer->connected && (peer->known || peer->told)) {
+    ASSERT(peer->node != member->self);
+    life_tell(member, peer, &message->heartbeat);
+    step_send(step, peer->node, message);
+  }
+}
+
+void detector_send_heartbeats(struct member *member, struct step *step) {
+  struct message message;
+  if (!heartbeat_make(member, &message)) {
     return;
   }
-  message.heartbeat.sealed = member->seal == SEAL_NONE ? 0 : 1;
-  message.heartbeat.props_digest = member->records.buckets_digest;
-  layout_tell(member, &message.heartbeat);
   for (uint32_t i = 0; i < PEERS_MAX; i++) {
-    const struct peer *peer = &detector->peers[i];
-    /* One that was removed and still speaks with us has to hear from us what it may hand over; so has one whose
-     * addition was lost with the node that issued it. */
-    if (peer->node != 0 && peer->connected && (peer->known || peer->told)) {
-      ASSERT(peer->node != member->self);
-      life_tell(member, peer, &message.heartbeat);
-      step_send(step, peer->node, &message);
-    }
+    heartbeat_send(member, step, &member->detector.peers[i], &message);
+  }
+}
+
+void detector_greet(struct member *member, struct step *step, uint32_t node) {
+  const struct peer *peer = detector_find(&member->detector, node);
+  struct message message;
+  if (peer != NULL && heartbeat_make(member, &message)) {
+    heartbeat_send(member, step, peer, &message);
   }
 }
 

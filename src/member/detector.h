@@ -78,6 +78,8 @@ bool detector_note_foreign(struct member *member, uint32_t node);
 /* Rings, history or the own mark have changed. */
 void detector_refresh(struct member *member);
 void detector_send_heartbeats(struct member *member, struct step *step);
+/* The same, to one that has just been connected. */
+void detector_greet(struct member *member, struct step *step, uint32_t node);
 /* `lateness_ns`: how much later than wanted this tick came. */
 void detector_tick(struct member *member, struct step *step, uint64_t lateness_ns);
 /* A random one of the connected nodes, members or not, or 0. */

@@ -217,7 +217,7 @@ void member_peer_up(struct member *member, struct step *step, uint32_t node) {
   ASSERT(step->ring == member->target);
   ASSERT(node != 0);
   detector_connected(member, step, node);
-  detector_send_heartbeats(member, step); /* it waits to be told of its past */
+  detector_greet(member, step, node); /* it may wait to be told of its past */
   join_connected(member, step);
   layout_run(member, step);
 }

@@ -26,6 +26,7 @@
 #include "base/prng.h"
 #include "front/base64url.h"
 #include "front/front.h"
+#include "scrub/scrub.h"
 #include "sync/sync.h"
 #include "version/context.h"
 
@@ -194,6 +195,16 @@ uint32_t shard_sync_differences(const struct shard *shard, struct sync_differenc
 uint32_t shard_tree_left(const struct shard *shard) {
   (void)shard;
   return 125;
+}
+
+void shard_scrub(const struct shard *shard, struct scrub_view *out) {
+  (void)shard;
+  *out = (struct scrub_view){.running = true, .per_mille = 250, .left_ms = 90000, .whole_age_ms = 7000, .healing = 2};
+}
+
+uint64_t shard_low(const struct shard *shard) {
+  (void)shard;
+  return 31;
 }
 
 void shard_background(const struct shard *shard, struct admit_view *out) {

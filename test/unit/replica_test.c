@@ -128,14 +128,14 @@ static void who_comes_while_others_are_being_refused_is_refused_too(void **state
     say(OTHER, &(struct message){.type = MESSAGE_READ, .request = i, .key = blob_bytes(key), .key_blob = key});
     token = i == 0 ? token_of_read() : token;
   }
-  read_done(token, ERR_CORRUPT, NULL);
+  read_done(token, ERR_NOMEM, NULL);
   assert_true(replica_wants_tick(replica));
   say(OTHER, &(struct message){.type = MESSAGE_READ, .request = 999, .key = blob_bytes(key), .key_blob = key});
   assert_int_equal(core.effects.count, 0);
   tick();
   assert_int_equal(core_count(EFFECT_SEND), 2);
   assert_int_equal(core_effect(EFFECT_SEND, 1)->send.message.request, 999);
-  assert_int_equal(core_effect(EFFECT_SEND, 1)->send.message.err, ERR_CORRUPT);
+  assert_int_equal(core_effect(EFFECT_SEND, 1)->send.message.err, ERR_NOMEM);
   /* The next one has it read anew. */
   say(OTHER, &(struct message){.type = MESSAGE_READ, .request = 1000, .key = blob_bytes(key), .key_blob = key});
   read_done(token_of_read(), ERR_OK, NULL);

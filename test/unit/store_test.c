@@ -624,6 +624,31 @@ static void a_missing_directory_is_named(void **state) {
   assert_non_null(strstr(f->why, "create the data directory"));
 }
 
+/* How many keys scans find from the first to the last, and how many of the scans began with damage. */
+static uint32_t scanned_past_damage(struct fixture *f, uint32_t *gaps) {
+  uint8_t room[8];
+  struct bytes from = BYTES_NONE;
+  uint32_t keys = 0;
+  *gaps = 0;
+  for (f->end = false; !f->end;) {
+    enum err err =
+        f->engine->scan(f->store, SPACE_OBJECTS, from, BYTES_NONE, 100, SIZE_MAX, true, f->entries, &f->count, &f->end);
+    assert_true(err == ERR_OK || err == ERR_CORRUPT);
+    assert_true(f->count > 0 || f->end);
+    *gaps += err == ERR_CORRUPT ? 1 : 0;
+    keys += f->count;
+    if (f->count > 0) {
+      struct store_value last = f->entries[f->count - 1].key;
+      assert_true(last.size < sizeof room);
+      memcpy(room, last.data, last.size);
+      room[last.size] = 0;
+      from = (struct bytes){room, last.size + 1};
+    }
+    scan_free(f);
+  }
+  return keys;
+}
+
 static void a_damaged_table_is_corrupt_not_wrong(void **state) {
   struct fixture *f = *state;
   fill(f, 3000);
@@ -642,10 +667,8 @@ static void a_damaged_table_is_corrupt_not_wrong(void **state) {
   assert_int_equal(found + corrupt, 3000);
   f->engine->failure(f->store, f->why);
   assert_non_null(strstr(f->why, "checksum"));
-  assert_int_equal(f->engine->scan(f->store, SPACE_OBJECTS, BYTES_NONE, BYTES_NONE, SCAN_MAX, SIZE_MAX, true,
-                                   f->entries, &f->count, &f->end),
-                   ERR_CORRUPT);
-  assert_int_equal(f->count, 0);
+  assert_int_equal(scanned_past_damage(f, &corrupt), found);
+  assert_true(corrupt > 0);
 }
 
 static void a_log_cut_off_at_its_end_opens_without_the_cut_record(void **state) {
