@@ -26,12 +26,16 @@ bool mark_passes(const struct mark *mark, uint64_t base_digest, uint64_t target_
   return mark->base_digest == base_digest && mark->target_digest == target_digest && mark->phase >= phase;
 }
 
-/* Does our history have the base that a mark tells of? */
-static bool has_base_of(const struct member *member, const struct mark *mark) {
+/* Does our history begin with this layout? */
+static bool has_layout(const struct member *member, uint32_t count, uint64_t digest) {
   const struct history *history = &member->records.history;
   ASSERT(history->count <= HISTORY_MAX);
-  return mark->base_count > 0 && mark->base_digest != 0 && mark->base_count <= history_length(history) &&
-         history_prefix_digest(history, mark->base_count) == mark->base_digest;
+  return count > 0 && digest != 0 && count <= history_length(history) &&
+         history_prefix_digest(history, count) == digest;
+}
+
+static bool has_base_of(const struct member *member, const struct mark *mark) {
+  return has_layout(member, mark->base_count, mark->base_digest);
 }
 
 /* How long a prefix of the history has to be to have the node removed. */
@@ -54,8 +58,10 @@ bool barrier_is_abreast(const struct member *member, uint32_t node, const struct
     return false;
   }
   if (!live) {
-    /* It is out by its layouts as by ours: it plans nothing, and hands over what it has. */
+    /* It is out by its layouts as by ours: it plans nothing, and hands over what it has. A target with records that we
+     * do not know of may have it still. */
     return mark->target_count >= removed_at(&member->records.history, node) &&
+           has_layout(member, mark->target_count, mark->target_digest) &&
            (mark->base_digest == own->base_digest || (mark->base_count > own->base_count && has_base_of(member, mark)));
   }
   if (own->phase == MARK_RELEASES && mark->phase == MARK_READS && mark->target_digest == own->target_digest) {

@@ -346,6 +346,40 @@ static void a_newcomer_that_has_waited_for_long_listens_to_the_node_that_it_repl
   }
 }
 
+/* By what it plans: its own layouts have it, whatever the others have removed since. */
+static void nobody_takes_what_a_node_writes_that_was_added_and_removed_and_does_not_know_it(void **state) {
+  (void)state;
+  uint32_t apart = 0;
+  for (uint64_t seed = 0; seed < 20; seed++) {
+    form_sealed(680 + seed, 3);
+    uint32_t spare = node_add(7);
+    world.nodes[spare].lacks = true; /* so that the addition is not done before the removal */
+    run(SECOND);
+    change_at(0, wish_of(CHANGE_ADD, spare));
+    run(2 * SECOND);
+    assert_true(member_is_member(member_of(spare)));
+    struct change removal = wish_of(CHANGE_REMOVE, spare);
+    struct change other = reweigh(1, 200);
+    uint64_t digest = layout_of(0).history_digest;
+    command_changes(0, &removal, 1, digest);
+    command_changes(spare, &other, 1, digest);
+    for (uint32_t i = 0; i < 3000; i++) {
+      run(MS);
+      for (uint32_t k = 0; k < 3; k++) {
+        struct step step = view_of(k);
+        bool without =
+            ring_find(step.ring, world.nodes[spare].id) < 0 && ring_find(step.base, world.nodes[spare].id) < 0;
+        bool plans = ring_find(view_of(spare).ring, world.nodes[spare].id) >= 0;
+        apart += without && plans ? 1 : 0;
+        assert_false(without && plans && allows(k, spare, MESSAGE_WRITE));
+      }
+    }
+    assert_true(ring_find(view_of(spare).ring, world.nodes[spare].id) < 0);
+    assert_true(allows(0, spare, MESSAGE_WRITE)); /* it hands over what it has */
+  }
+  assert_true(apart > 0);
+}
+
 static void members_that_remove_each_other_in_the_same_moment_both_go(void **state) {
   (void)state;
   for (uint64_t seed = 0; seed < 20; seed++) {
@@ -385,6 +419,7 @@ int main(void) {
       cmocka_unit_test(a_node_that_is_leaving_takes_no_changes),
       cmocka_unit_test(a_newcomer_listens_to_the_node_that_it_replaces_as_soon_as_it_meets_it),
       cmocka_unit_test(a_newcomer_that_has_waited_for_long_listens_to_the_node_that_it_replaces),
+      cmocka_unit_test(nobody_takes_what_a_node_writes_that_was_added_and_removed_and_does_not_know_it),
       cmocka_unit_test(members_that_remove_each_other_in_the_same_moment_both_go),
   };
   return cmocka_run_group_tests(tests, memory_get, memory_put);
