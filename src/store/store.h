@@ -13,7 +13,8 @@
  *   BUSY     the engine is stalled (compaction can not keep up); nothing was kept; try again
  *   IO       the device failed, or a sync did: the caller stops the node
  *   CORRUPT  what was read is damaged. A scan of objects or hints passes over damage at its beginning, and returns what
- *            lies behind; one that meets damage later ends before it, with OK
+ *            lies behind (keys of fewer than eight bytes next to it may be passed over too); one that meets damage
+ *            later ends before it, with OK
  *   RETRY    get with may_block false would have to wait for the disk
  *   NOMEM    no memory for what was to be returned
  */
