@@ -481,6 +481,15 @@ static void hold_anywhere(struct oracle *oracle, uint32_t key, struct bitset *he
   }
 }
 
+bool oracle_is_replica(const struct oracle_key *key, uint32_t node) {
+  for (uint32_t i = 0; i < key->preference.replica_count; i++) {
+    if (key->preference.nodes[i] == node + 1) {
+      return true;
+    }
+  }
+  return false;
+}
+
 static struct bitset before_durable[PLAN_KEYS_MAX];
 static struct bitset before_all[PLAN_KEYS_MAX];
 static struct bitset before_own[PLAN_KEYS_MAX]; /* durable, and not in hints */

@@ -122,6 +122,8 @@ void oracle_commit_failed(struct oracle *oracle, uint32_t node, const struct dis
  * too. */
 void oracle_loss_begin(struct oracle *oracle, uint32_t node);
 void oracle_loss_end(struct oracle *oracle, uint32_t node, bool whole);
+/* By the ring of the end: see oracle_place. `node` from 0. */
+bool oracle_is_replica(const struct oracle_key *key, uint32_t node);
 /* Adds what stands in hints that nobody has taken yet; `strays`: and on all nodes. */
 void oracle_hinted(struct oracle *oracle, uint32_t key, bool strays, struct siblings *out);
 /* The node has died for good; or only seemed to have. */

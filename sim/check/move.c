@@ -130,15 +130,12 @@ void move_judge(struct run *run, uint32_t key_index) {
   for (uint32_t i = 0; i < run->world->node_count; i++) {
     struct bytes value = BYTES_NONE;
     enum err err = ERR_OK;
-    bool owner = false;
-    for (uint32_t j = 0; j < key->preference.replica_count; j++) {
-      owner = owner || key->preference.nodes[j] == i + 1;
-    }
-    if (owner || !run->world->nodes[i].alive) {
+    if (oracle_is_replica(key, i) || !run->world->nodes[i].alive) {
       continue;
     }
     run->checks.looked[CHECK_move] += 1;
-    if (disk_get(&run->world->nodes[i].disk, SPACE_OBJECTS, key->store_key, &value, &err)) {
+    bool there = disk_get(&run->world->nodes[i].disk, SPACE_OBJECTS, key->store_key, &value, &err);
+    if (there && err != ERR_CORRUPT) { /* of what is damaged there nobody can tell that it is not its own */
       check_fail(run, CHECK_move, key_index, "node %" PRIu32 " still has %s, which it does not own any more", i + 1,
                  key->text);
     }
