@@ -142,9 +142,9 @@ static bool may_destroy(const struct nemesis *nemesis) {
   return may;
 }
 
-static uint64_t low_of(const struct disk *disk) {
+static uint64_t wrote_of(const struct disk *disk) {
   struct bytes value = BYTES_NONE;
-  bool there = disk_get_durable(disk, SPACE_META, BYTES_LITERAL(META_LOW), &value);
+  bool there = disk_get_durable(disk, SPACE_META, BYTES_LITERAL(META_WROTE), &value);
   struct reader r = reader_make(value);
   return there ? read_u64(&r) : 0;
 }
@@ -154,8 +154,8 @@ static uint64_t low_of(const struct disk *disk) {
 static bool may_put_back(const struct nemesis *nemesis, uint32_t node, uint32_t copy) {
   const struct world *world = nemesis->run->world;
   return nemesis->run->plan.profile == PROFILE_HOSTILE ||
-         (world->nodes[node].alive && low_of(&nemesis->copies[copy]) != 0 &&
-          low_of(&world->nodes[node].disk) > low_of(&nemesis->copies[copy]) + LOSS_KNOWN_HLC);
+         (world->nodes[node].alive && wrote_of(&nemesis->copies[copy]) != 0 &&
+          wrote_of(&world->nodes[node].disk) > wrote_of(&nemesis->copies[copy]) + LOSS_KNOWN_HLC);
 }
 
 /* The node must not be running: what is done to its disk meanwhile. */

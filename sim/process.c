@@ -244,7 +244,7 @@ void process_start(struct world *world, uint32_t index) {
   config->layout = read_paper(node, BYTES_LITERAL(META_LAYOUT), &node->layout);
   config->moves = read_paper(node, BYTES_LITERAL(META_MOVES), &node->moves);
   config->scrub = read_paper(node, BYTES_LITERAL(META_SCRUB), &node->scrub);
-  config->low = read_paper(node, BYTES_LITERAL(META_LOW), &node->low);
+  config->wrote = read_paper(node, BYTES_LITERAL(META_WROTE), &node->wrote);
   config->loss = read_paper(node, BYTES_LITERAL(META_LOSS), &node->loss);
   config->lives = read_paper(node, BYTES_LITERAL(META_LIVES), &node->lives);
   struct bytes ignored;
@@ -351,7 +351,7 @@ void process_deinit(struct world *world, uint32_t index) {
   free(node->layout);
   free(node->moves);
   free(node->scrub);
-  free(node->low);
+  free(node->wrote);
   free(node->loss);
   free(node->lives);
   if (node->alive) {

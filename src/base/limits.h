@@ -77,7 +77,7 @@
 #define SYNC_ENGAGED_MAX 64u  /* partitions that others compare with this node key by key; one more: ERR_BUSY */
 
 /* -- what a node knows of its own past --------------------------------------- */
-#define LOW_STEP_NS UINT64_C(2000000000) /* between low-water marks, while it is written to */
+#define WROTE_STEP_NS UINT64_C(2000000000) /* between wrote marks, while it is written to */
 
 /* -- scrub --------------------------------------------------------------- */
 #define SCRUB_BATCH_MAX 64u /* objects of one scan */

@@ -114,7 +114,7 @@ static json_t *json_member(const struct front *front, const struct member_view *
   json_object_set_new(object, "keys", json_count(view->self ? store.keys : heartbeat->keys));
   json_object_set_new(object, "strays", json_count(heartbeat->strays));
   json_object_set_new(object, "nospace", json_boolean(nospace));
-  json_object_set_new(object, "low", json_count(view->self ? shard_low(front_shard(front)) : heartbeat->low));
+  json_object_set_new(object, "wrote", json_count(view->self ? shard_wrote(front_shard(front)) : heartbeat->wrote));
   json_object_set_new(object, "loss", json_loss(view));
   json_object_set_new(object, "resynced", json_resynced(heartbeat, view));
   json_object_set_new(object, "keys_differ", json_count(heartbeat->sync_differ));
@@ -175,7 +175,7 @@ static json_t *json_this_node(const struct front *front) {
   json_object_set_new(object, "dir", json_string(facts.directory));
   json_object_set_new(object, "uptime_seconds", json_count(age_ms(front, facts.start_wall_ms) / 1000));
   json_object_set_new(object, "incarnation", json_digest(facts.incarnation));
-  json_object_set_new(object, "low", json_count(shard_low(shard)));
+  json_object_set_new(object, "wrote", json_count(shard_wrote(shard)));
   json_object_set_new(object, "member", json_boolean(shard_is_member(shard)));
   json_object_set_new(object, "removed", json_boolean(front_was_removed(front)));
   json_object_set_new(object, "handed_over", json_boolean(facts.handed_over));
@@ -259,8 +259,7 @@ static json_t *json_background(const struct front *front) {
   json_t *spent =
       json_pack("{s:o, s:o, s:o, s:o, s:o}", "tree", json_count(view.spent_bytes[ADMIT_GROW]), "exchange",
                 json_count(view.spent_bytes[ADMIT_EXCHANGE]), "transfer", json_count(view.spent_bytes[ADMIT_TRANSFER]),
-                "hints", json_count(view.spent_bytes[ADMIT_HINTS]), "scrub",
-                json_count(view.spent_bytes[ADMIT_SCRUB]));
+                "hints", json_count(view.spent_bytes[ADMIT_HINTS]), "scrub", json_count(view.spent_bytes[ADMIT_SCRUB]));
   return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o}", "level", (json_int_t)view.level, "bytes_per_second",
                    json_count(view.bytes_per_s), "p999_us", json_count(view.p999_ns / 1000u), "target_us",
                    json_count(view.target_ns / 1000u), "waiting", to_do, "spent_bytes", spent);

@@ -210,10 +210,10 @@ void detector_heartbeat(struct member *member, uint32_t node, const struct heart
   settle(member, peer);
 }
 
-void detector_remember(struct member *member, uint32_t node, uint64_t low) {
+void detector_remember(struct member *member, uint32_t node, uint64_t wrote) {
   struct peer *peer = find_mutable(&member->detector, node);
   if (peer != NULL) {
-    peer->low_before = low;
+    peer->wrote_before = wrote;
   }
 }
 
@@ -223,12 +223,12 @@ bool detector_note_life(struct member *member, uint32_t node, const struct heart
     return false; /* what comes late may be of an earlier life */
   }
   if (heartbeat->life != peer->life) {
-    peer->low_before = peer->low > peer->low_before ? peer->low : peer->low_before;
+    peer->wrote_before = peer->wrote > peer->wrote_before ? peer->wrote : peer->wrote_before;
     peer->life = heartbeat->life;
-    peer->low = 0;
+    peer->wrote = 0;
   }
-  bool more = heartbeat->low > peer->low && heartbeat->low > peer->low_before;
-  peer->low = heartbeat->low > peer->low ? heartbeat->low : peer->low;
+  bool more = heartbeat->wrote > peer->wrote && heartbeat->wrote > peer->wrote_before;
+  peer->wrote = heartbeat->wrote > peer->wrote ? heartbeat->wrote : peer->wrote;
   return more;
 }
 

@@ -41,8 +41,8 @@ struct peer {
   bool lag_known;
   uint32_t least_lag_ms, least_lag_before_ms;
   uint64_t lag_window_ns;
-  /* Its present life as it tells, the greatest low-water mark that it told in it, and in those before (life.h). */
-  uint64_t life, low, low_before;
+  /* Its present life as it tells, the greatest wrote mark that it told in it, and in those before (life.h). */
+  uint64_t life, wrote, wrote_before;
   struct heartbeat heartbeat;
   uint64_t heartbeat_hlc; /* the sender's clock at the latest */
 };
@@ -71,7 +71,7 @@ void detector_heard(struct member *member, struct step *step, uint32_t node);
 uint32_t detector_lag(struct member *member, const struct step *step, uint32_t node, uint32_t sent_ms);
 void detector_heartbeat(struct member *member, uint32_t node, const struct heartbeat *heartbeat, uint64_t hlc);
 /* What a member had told before this node started; what it tells now. True when that is worth being stored. */
-void detector_remember(struct member *member, uint32_t node, uint64_t low);
+void detector_remember(struct member *member, uint32_t node, uint64_t wrote);
 bool detector_note_life(struct member *member, uint32_t node, const struct heartbeat *heartbeat, uint64_t hlc);
 /* It tells the history of another cluster: did nobody know that? */
 bool detector_note_foreign(struct member *member, uint32_t node);

@@ -10,17 +10,17 @@
 
 /* -- on disk -------------------------------------------------------------------------- */
 
-/* META_LOW: u64 mark. META_LOSS: u8 loss  u64 what it is known by; gone once it is made good. META_LIVES: u32 node  u64
+/* META_WROTE: u64 mark. META_LOSS: u8 loss  u64 what it is known by; gone once it is made good. META_LIVES: u32 node  u64
  * its greatest mark, for each that has told one. */
 void life_init(struct member *member, const struct shard_config *config) {
   struct life *life = &member->life;
-  struct reader low = reader_make(config->low);
+  struct reader wrote = reader_make(config->wrote);
   struct reader loss = reader_make(config->loss);
   struct reader lives = reader_make(config->lives);
   life->id = config->actor.incarnation;
-  life->woke = life->low = read_u64(&low);
+  life->woke = life->wrote = read_u64(&wrote);
   life->fresh = config->history.size == 0 && !config->found;
-  life->emptied = life->fresh || life->low == 0;
+  life->emptied = life->fresh || life->wrote == 0;
   uint8_t kind = read_u8(&loss);
   uint64_t lost = read_u64(&loss);
   if (!loss.failed && lost != 0) {
@@ -62,7 +62,7 @@ static void lives_store(struct member *member, struct step *step) {
   }
   for (uint32_t i = 0; i < PEERS_MAX; i++) {
     const struct peer *peer = &member->detector.peers[i];
-    uint64_t most = peer->low > peer->low_before ? peer->low : peer->low_before;
+    uint64_t most = peer->wrote > peer->wrote_before ? peer->wrote : peer->wrote_before;
     if (peer->node != 0 && peer->known && most != 0) {
       write_u32(&w, peer->node);
       write_u64(&w, most);
@@ -78,10 +78,10 @@ void life_committed(struct member *member, struct step *step, uint64_t token, en
   if (err != ERR_OK) {
     COUNT(step->stats->store_errors);
   }
-  if (token == MEMBER_TOKEN_LOW) {
+  if (token == MEMBER_TOKEN_WROTE) {
     ASSERT(life->storing);
     life->storing = false;
-    life->low = err == ERR_OK ? life->next : life->low;
+    life->wrote = err == ERR_OK ? life->next : life->wrote;
     life->written = life->written || err != ERR_OK;
     detector_send_heartbeats(member, step); /* what nobody was told nobody can tell back */
   } else if (token == MEMBER_TOKEN_LIVES) {
@@ -118,8 +118,8 @@ void life_heard(struct member *member, struct step *step, uint32_t from, const s
   struct life *life = &member->life;
   const struct heartbeat *heartbeat = &message->heartbeat;
   bool current = heartbeat->your_life == life->id;
-  uint64_t told = heartbeat->your_low_before;
-  told = !current && heartbeat->your_low > told ? heartbeat->your_low : told;
+  uint64_t told = heartbeat->your_wrote_before;
+  told = !current && heartbeat->your_wrote > told ? heartbeat->your_wrote : told;
   if (told > life->woke) {
     life->woke = told;
     life->written = true; /* the next mark is above what was told */
@@ -133,11 +133,11 @@ void life_heard(struct member *member, struct step *step, uint32_t from, const s
 void life_tell(const struct member *member, const struct peer *peer, struct heartbeat *heartbeat) {
   const struct life *life = &member->life;
   heartbeat->life = life->id;
-  heartbeat->low = life->low;
+  heartbeat->wrote = life->wrote;
   heartbeat->loss = life->loss;
   heartbeat->your_life = peer->life;
-  heartbeat->your_low = peer->low;
-  heartbeat->your_low_before = peer->low_before;
+  heartbeat->your_wrote = peer->wrote;
+  heartbeat->your_wrote_before = peer->wrote_before;
 }
 
 /* -- time -------------------------------------------------------------------------------- */
@@ -163,11 +163,11 @@ static void raise(struct member *member, struct step *step) {
     return;
   }
   uint64_t next = hlc_tick(step->hlc, step->wall_ms);
-  next = next > life->low ? next : life->low + 1;
+  next = next > life->wrote ? next : life->wrote + 1;
   next = next > life->woke ? next : life->woke + 1;
   struct writer w = writer_make(bytes, sizeof bytes);
   write_u64(&w, next);
-  if (store(step, MEMBER_TOKEN_LOW, BYTES_LITERAL(META_LOW), writer_bytes(&w))) {
+  if (store(step, MEMBER_TOKEN_WROTE, BYTES_LITERAL(META_WROTE), writer_bytes(&w))) {
     life->next = next;
     life->storing = true;
     life->written = false;
@@ -204,7 +204,7 @@ void life_tick(struct member *member, struct step *step) {
     life->clearing = loss_store(member, step);
   }
   if (step->now_ns >= life_deadline(member)) {
-    life->due_ns = step->now_ns + LOW_STEP_NS;
+    life->due_ns = step->now_ns + WROTE_STEP_NS;
     lives_store(member, step);
     raise(member, step);
   }
@@ -215,8 +215,8 @@ bool life_is_informed(const struct member *member) {
   return life->informed || !(life->fresh || life->loss == LOSS_EMPTIED || life->loss == LOSS_OLD);
 }
 
-uint64_t member_low(const struct member *member) {
-  return member->life.low;
+uint64_t member_wrote(const struct member *member) {
+  return member->life.wrote;
 }
 
 enum loss member_latest_loss(const struct member *member) {

@@ -1,6 +1,6 @@
 /* What a node can know of its own past: whether its data directory is the one that it left (docs/adr/0002).
  *
- * While a node is written to, it raises a mark, its *low-water mark*: stored, then told in heartbeats. The others
+ * While a node is written to, it raises its *wrote mark*: stored, then told in heartbeats. The others
  * remember the greatest that it has told in earlier lives, on disk too, and tell it back. Who is told of a greater one
  * than its directory had when it started has an old copy. Who has no papers, and is told that a base has it, has an
  * emptied one. Either has *lost* what it had stored.
@@ -11,7 +11,7 @@
  *                                     LOST --all its partitions are checked against the others (move/)--> SURE
  *
  * It answers no quorum while it is unsure, nor, once lost, for a partition before that has been checked. That it is
- * lost is stored before anything else is, so that a restart goes on with it. What was written within LOW_STEP_NS
+ * lost is stored before anything else is, so that a restart goes on with it. What was written within WROTE_STEP_NS
  * before a copy was taken, and nothing after, can be missed: such a copy differs by seconds.
  */
 #ifndef GRAMME_MEMBER_LIFE_H
@@ -22,7 +22,7 @@
 struct life {
   uint64_t id;    /* of this life */
   uint64_t woke;  /* the mark that the directory had; later, the greatest that was told back */
-  uint64_t low;   /* durable, and told */
+  uint64_t wrote; /* durable, and told */
   uint64_t lost;  /* what it is to be checked for: not 0; 0: nothing is lost */
   uint8_t loss;   /* enum loss */
   uint8_t latest; /* the same, of the latest loss since the start */

@@ -285,7 +285,7 @@ void member_commit_done(struct member *member, struct step *step, uint64_t token
   case MEMBER_TOKEN_LAYOUT:
     layout_committed(member, step, err);
     return;
-  case MEMBER_TOKEN_LOW:
+  case MEMBER_TOKEN_WROTE:
   case MEMBER_TOKEN_LOSS:
   case MEMBER_TOKEN_LIVES:
     life_committed(member, step, token_value(token), err);

@@ -59,7 +59,7 @@ void member_note_progress(struct member *member, struct step *step, const struct
 bool member_allows(const struct member *member, const struct step *step, uint32_t from, enum message_type type);
 /* COMMAND_CHANGE: replies when the changes are durable and in effect here, or why not. */
 void member_change(struct member *member, struct step *step, const struct command *command);
-uint64_t member_low(const struct member *member);
+uint64_t member_wrote(const struct member *member);
 enum loss member_latest_loss(const struct member *member);
 enum loss member_loss(const struct member *member);
 void member_layout(const struct member *member, struct layout_view *out);

@@ -27,7 +27,7 @@ struct memory_of_store {
   struct store_value layout;
   struct store_value moves;
   struct store_value scrub;
-  struct store_value low, loss, lives;
+  struct store_value wrote, loss, lives;
   struct store_value incarnation;
 };
 
@@ -38,7 +38,7 @@ static void memory_free(struct memory_of_store *memory) {
   store_value_free(memory->layout.data);
   store_value_free(memory->moves.data);
   store_value_free(memory->scrub.data);
-  store_value_free(memory->low.data);
+  store_value_free(memory->wrote.data);
   store_value_free(memory->loss.data);
   store_value_free(memory->lives.data);
   store_value_free(memory->incarnation.data);
@@ -174,7 +174,7 @@ static void core_init(struct node *node, const struct memory_of_store *memory, u
       .layout = value_bytes(memory->layout),
       .moves = value_bytes(memory->moves),
       .scrub = value_bytes(memory->scrub),
-      .low = value_bytes(memory->low),
+      .wrote = value_bytes(memory->wrote),
       .loss = value_bytes(memory->loss),
       .lives = value_bytes(memory->lives),
       .volatile_store = !store_engine_find(options->engine)->waits,
@@ -216,7 +216,7 @@ bool node_core_start(struct node *node, const struct store_engine *engine, const
                  meta_read(engine, store, META_LAYOUT, &memory.layout, why) &&
                  meta_read(engine, store, META_MOVES, &memory.moves, why) &&
                  meta_read(engine, store, META_SCRUB, &memory.scrub, why) &&
-                 meta_read(engine, store, META_LOW, &memory.low, why) &&
+                 meta_read(engine, store, META_WROTE, &memory.wrote, why) &&
                  meta_read(engine, store, META_LOSS, &memory.loss, why) &&
                  meta_read(engine, store, META_LIVES, &memory.lives, why) &&
                  meta_read(engine, store, META_INCARNATION, &memory.incarnation, why) &&

@@ -32,11 +32,11 @@ struct shard_config {
   bool found;           /* no seeds and no history: found the cluster */
   struct bytes history; /* as last committed to META_HISTORY; empty at first */
   struct bytes buckets;
-  struct bytes layout;           /* META_LAYOUT as last committed; empty at first */
-  struct bytes moves;            /* META_MOVES */
-  struct bytes scrub;            /* META_SCRUB */
-  struct bytes low, loss, lives; /* META_LOW, META_LOSS, META_LIVES */
-  bool volatile_store;           /* objects and hints do not outlive the process */
+  struct bytes layout;             /* META_LAYOUT as last committed; empty at first */
+  struct bytes moves;              /* META_MOVES */
+  struct bytes scrub;              /* META_SCRUB */
+  struct bytes wrote, loss, lives; /* META_WROTE, META_LOSS, META_LIVES */
+  bool volatile_store;             /* objects and hints do not outlive the process */
   bool sealed;
   struct shard_tunables tunables;
   void *value_memory; /* for the blob pool */

@@ -12,7 +12,7 @@ enum space { SPACE_OBJECTS = 0, SPACE_HINTS = 1, SPACE_META = 2, SPACE_COUNT };
 #define META_BUCKETS "buckets"
 #define META_SEALED "sealed"
 #define META_LAYOUT "layout" /* this node's mark */
-#define META_LOW "low"       /* this node's low-water mark; the rest of its past: see member/life.h */
+#define META_WROTE "wrote"   /* this node's wrote mark; the rest of its past: see member/life.h */
 #define META_LOSS "loss"
 #define META_LIVES "lives"
 #define META_SCRUB "scrub" /* how far stored objects have been read again */

@@ -507,8 +507,8 @@ const struct blob_pool *shard_value_pool(const struct shard *shard) {
   return &shard->pool;
 }
 
-uint64_t shard_low(const struct shard *shard) {
-  return member_low(shard->member);
+uint64_t shard_wrote(const struct shard *shard) {
+  return member_wrote(shard->member);
 }
 
 enum loss shard_latest_loss(const struct shard *shard) {

@@ -36,7 +36,7 @@ struct sync_view;
 /* How this node stands with those with which it compares what it keeps. Walks all partitions. */
 uint32_t shard_sync_list(const struct shard *shard, struct sync_view *out, uint32_t capacity);
 /* Why what is stored here is less than it was, until it has been got back; `*sure`: others have been asked. */
-uint64_t shard_low(const struct shard *shard);          /* its low-water mark */
+uint64_t shard_wrote(const struct shard *shard);        /* its wrote mark */
 enum loss shard_latest_loss(const struct shard *shard); /* since the start */
 enum loss shard_loss(const struct shard *shard, bool *sure);
 struct scrub_view;

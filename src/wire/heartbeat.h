@@ -52,12 +52,12 @@ struct heartbeat {
   uint64_t sync_bytes_to_go; /* about; of the round that is under way */
   uint32_t sync_ms_to_go;    /* about; UINT32_MAX: it can not be said yet */
   uint64_t life;             /* random, of this run of the process */
-  uint64_t low;              /* its low-water mark: see member/life.h */
+  uint64_t wrote;            /* its wrote mark: see member/life.h */
   uint64_t your_life;        /* the last life of the receiver that the sender has heard of */
-  uint64_t your_low;         /* the greatest mark that the receiver told in it */
-  uint64_t your_low_before;  /* and in earlier ones */
-  uint8_t loss;              /* enum loss: its stored data is being checked against the others */
-  uint8_t sealed;            /* it holds, or has held, data */
+  uint64_t your_wrote;       /* the greatest mark that the receiver told in it */
+  uint64_t your_wrote_before; /* and in earlier ones */
+  uint8_t loss;               /* enum loss: its stored data is being checked against the others */
+  uint8_t sealed;             /* it holds, or has held, data */
   uint8_t nospace;
   struct mark mark;
   uint64_t history_digest; /* of all that it knows */

@@ -153,10 +153,10 @@ static void heartbeat_write(struct writer *w, const struct heartbeat *heartbeat)
   write_u64(w, heartbeat->props_digest);
   write_u64(w, heartbeat->fences);
   write_u64(w, heartbeat->life);
-  write_u64(w, heartbeat->low);
+  write_u64(w, heartbeat->wrote);
   write_u64(w, heartbeat->your_life);
-  write_u64(w, heartbeat->your_low);
-  write_u64(w, heartbeat->your_low_before);
+  write_u64(w, heartbeat->your_wrote);
+  write_u64(w, heartbeat->your_wrote_before);
   write_u8(w, heartbeat->loss);
 }
 
@@ -287,10 +287,10 @@ static bool heartbeat_read(struct reader *r, struct heartbeat *heartbeat) {
   heartbeat->props_digest = read_u64(r);
   heartbeat->fences = read_u64(r);
   heartbeat->life = read_u64(r);
-  heartbeat->low = read_u64(r);
+  heartbeat->wrote = read_u64(r);
   heartbeat->your_life = read_u64(r);
-  heartbeat->your_low = read_u64(r);
-  heartbeat->your_low_before = read_u64(r);
+  heartbeat->your_wrote = read_u64(r);
+  heartbeat->your_wrote_before = read_u64(r);
   heartbeat->loss = read_u8(r);
   return heartbeat->sealed <= 1 && heartbeat->nospace <= 1 && heartbeat->mark.phase <= MARK_DONE &&
          heartbeat->held_back <= ADMIT_WHOLE && heartbeat->loss <= LOSS_SALVAGED;

@@ -125,9 +125,9 @@ class Amnesia(unittest.TestCase):
             cluster.wait_formed()
             writer = Writer(cluster[0], "later")
             writer.start()
-            low = node.status()["node"]["low"]
+            wrote = node.status()["node"]["wrote"]
             for other in (cluster[0], cluster[2]):
-                wait_until(lambda other=other: self.member_of(node, other)["low"] > low, 30, "its mark is raised and told")
+                wait_until(lambda other=other: self.member_of(node, other)["wrote"] > wrote, 30, "its mark is raised and told")
             keys += writer.stop()
 
             def put_back():

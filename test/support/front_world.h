@@ -202,7 +202,7 @@ void shard_scrub(const struct shard *shard, struct scrub_view *out) {
   *out = (struct scrub_view){.running = true, .per_mille = 250, .left_ms = 90000, .whole_age_ms = 7000, .healing = 2};
 }
 
-uint64_t shard_low(const struct shard *shard) {
+uint64_t shard_wrote(const struct shard *shard) {
   (void)shard;
   return 31;
 }
