@@ -47,6 +47,9 @@ void plan_for(struct plan *plan, uint64_t seed, enum profile profile, const stru
   if (change->light) {
     plan_light(plan);
   }
+  if (change->torture) {
+    plan_torture(plan);
+  }
   for (uint32_t i = 0; i < FEATURE_COUNT; i++) {
     plan->on[i] = (plan->on[i] || change->with[i]) && !change->without[i];
   }

@@ -46,6 +46,8 @@ static void print_help(void) {
       "  --light                                   no faults, default settings, five nodes, two clients that mostly "
       "think:\n"
       "                                            what `--seed 1 --light --seconds 3600` costs is what an hour costs\n"
+      "  --delete-torture                          few keys, mostly deleted, and forgotten as soon as may be; weeks "
+      "pass\n"
       "\nExit status: 0 nothing failed, 1 something did, 2 usage.\n");
   plants_print();
 }
@@ -159,6 +161,8 @@ static void parse(struct options *options, int argc, char **argv) {
       options->exploration.traces = true;
     } else if (strcmp(argv[i], "--light") == 0) {
       options->exploration.change.light = true;
+    } else if (strcmp(argv[i], "--delete-torture") == 0) {
+      options->exploration.change.torture = true;
     } else if (strncmp(argv[i], "--", 2) != 0) {
       usage("not an option", argv[i]);
     } else if (i + 1 == argc) {

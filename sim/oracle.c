@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "layouts.h"
 #include "run.h"
 
 #define EXPIRES_BASE_MS (UINT64_C(1) << 50) /* far beyond any clock here; what is above it is the number */
@@ -196,7 +197,7 @@ static bool lost_to(const struct oracle *oracle, uint32_t number, uint32_t winne
   return lost;
 }
 
-bool oracle_stands(const struct oracle *oracle, uint32_t number, const struct siblings *among) {
+static bool stands_among(const struct oracle *oracle, uint32_t number, const struct siblings *among) {
   const struct version *version = &oracle->versions[number];
   bool lww = oracle->keys[version->key].props.resolve == RESOLVE_LWW;
   for (uint32_t i = 0; i < among->count; i++) {
@@ -213,6 +214,11 @@ bool oracle_stands(const struct oracle *oracle, uint32_t number, const struct si
     }
   }
   return false;
+}
+
+bool oracle_stands(const struct oracle *oracle, uint32_t number, const struct siblings *among) {
+  const struct oracle_key *key = &oracle->keys[oracle->versions[number].key];
+  return stands_among(oracle, number, among) || stands_among(oracle, number, &key->forgotten);
 }
 
 uint64_t oracle_expiry_ms(uint32_t number) {
@@ -357,6 +363,28 @@ static void tell_commit(const struct oracle *oracle, uint32_t node, uint32_t key
   }
 }
 
+/* By what the node lives by, is it a replica of the key? */
+static bool owns(const struct oracle *oracle, uint32_t node, uint32_t key) {
+  const struct run *run = oracle->run;
+  const struct standing *standing = layouts_since(run->layouts, node, run->world->now_ns, 0);
+  if (standing == NULL) {
+    return false;
+  }
+  uint64_t replicas = layouts_get(run->layouts, standing->target)->replicas[key] |
+                      layouts_get(run->layouts, standing->base)->replicas[key];
+  return (replicas >> node & 1) != 0;
+}
+
+/* What the node has, where nothing has been seen of it since its start. */
+static void look_at(struct oracle *oracle, uint32_t node, uint32_t key, struct view *view) {
+  struct bytes value = BYTES_NONE;
+  enum err err = ERR_OK;
+  if (view->siblings.count == 0 &&
+      disk_get(&oracle->run->world->nodes[node].disk, SPACE_OBJECTS, oracle->keys[key].store_key, &value, &err)) {
+    oracle_parse(oracle, key, value, &view->siblings);
+  }
+}
+
 void oracle_committed(struct oracle *oracle, uint32_t node, enum space space, struct bytes key,
                       const struct bytes *value) {
   uint32_t owner = 0;
@@ -371,6 +399,13 @@ void oracle_committed(struct oracle *oracle, uint32_t node, enum space space, st
       story_tell(oracle->run->story, index, "node %" PRIu32 " deletes the hint for node %" PRIu32 ": %s", node + 1,
                  owner, siblings_text(&view->siblings));
       hints_dropped(oracle->run, node, owner - 1, index, &view->siblings);
+    } else if (owns(oracle, node, index)) {
+      const struct siblings none = {.count = 0};
+      look_at(oracle, node, index, view);
+      story_tell(oracle->run->story, index, "node %" PRIu32 " forgets its copy: %s", node + 1,
+                 siblings_text(&view->siblings));
+      dead_forgotten(oracle->run, node, index, &view->siblings, &none);
+      causal_committed(oracle->run, node, index, &view->siblings, &none);
     } else {
       story_tell(oracle->run->story, index, "node %" PRIu32 " drops its copy: %s", node + 1,
                  siblings_text(&view->siblings));
@@ -395,6 +430,10 @@ void oracle_committed(struct oracle *oracle, uint32_t node, enum space space, st
   }
   mark_open(oracle, node, index, space, owner, *value, false);
   tell_commit(oracle, node, index, owner, &view->siblings, &after);
+  if (space == SPACE_OBJECTS && owns(oracle, node, index)) {
+    dead_forgotten(oracle->run, node, index, &view->siblings, &after);
+    dead_committed(oracle->run, node, index, &view->siblings, &after);
+  }
   causal_committed(oracle->run, node, index, &view->siblings, &after);
   siblings_free(&view->siblings);
   view->siblings = after;
@@ -671,6 +710,7 @@ void oracle_deinit(struct oracle *oracle) {
     free(key->versions);
     free(key->times);
     free(key->open);
+    siblings_free(&key->forgotten);
     for (uint32_t node = 0; node < RUN_NODES_MAX; node++) {
       for (uint32_t owner = 0; owner <= RUN_NODES_MAX; owner++) {
         siblings_free(&oracle->views[node][i][owner].siblings);

@@ -69,8 +69,9 @@ struct oracle_key {
   uint32_t version_count, version_capacity;
   uint32_t *open; /* numbers of puts without an answer; owned */
   uint32_t open_count, open_capacity;
-  bool limit_reached; /* an object of it had CLOCK_PAIRS_MAX entries: false siblings may be true */
-  bool unreadable;    /* a copy is damaged */
+  struct siblings forgotten; /* deletions that an owner has reaped */
+  bool limit_reached;        /* an object of it had CLOCK_PAIRS_MAX entries: false siblings may be true */
+  bool unreadable;           /* a copy is damaged */
 };
 
 struct view {

@@ -270,6 +270,28 @@ void plan_draw(struct plan *plan, uint64_t seed, enum profile profile) {
   draw_background(plan);
 }
 
+void plan_torture(struct plan *plan) {
+  struct prng prng;
+  prng_init(&prng, plan->seed ^ UINT64_C(0x746f6d6273));
+  plan->on[FEATURE_delete] = plan->on[FEATURE_sync] = true;
+  plan->on[FEATURE_jump] = plan->on[FEATURE_drift] = false;
+  bool calm = plan->on[FEATURE_calm];
+  plan->on[FEATURE_crash] = !calm && prng_chance(&prng, 800);
+  plan->on[FEATURE_weeks] = !calm && prng_chance(&prng, 400);
+  plan->skew_max_ms = (int64_t)scaled(&prng, 1, 2000);
+  plan->partitions = 1u << some(&prng, 0, 3);
+  plan->keys = some(&prng, 1, 4);
+  plan->clients = some(&prng, 1, 5);
+  plan->delete_per_mille = some(&prng, 200, 700);
+  plan->think_max_ns = scaled(&prng, 20 * MILLISECOND, SECOND);
+  plan->outage_max_ns = scaled(&prng, 100 * MILLISECOND, 30 * SECOND);
+  plan->duration_ns = between(&prng, 10 * SECOND, 40 * SECOND);
+  plan->tunables.sync_round_ns = scaled(&prng, 50 * MILLISECOND, SECOND);
+  plan->tunables.background.bytes_per_s = BACKGROUND_BYTES_PER_S;
+  plan->tunables.heartbeat_ns = scaled(&prng, 50 * MILLISECOND, 250 * MILLISECOND);
+  plan->tunables.request_timeout_ns = scaled(&prng, 300 * MILLISECOND, 2 * SECOND);
+}
+
 void plan_light(struct plan *plan) {
   memset(plan->on, 0, sizeof plan->on);
   plan->profile = PROFILE_RECOVERABLE;

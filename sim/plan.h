@@ -127,6 +127,9 @@ void plan_light(struct plan *plan);
 const char *feature_name(enum feature feature);
 bool feature_find(const char *name, enum feature *feature);
 const char *profile_name(enum profile profile);
+/* Makes of it a run in which what was deleted is forgotten all the time: few keys, mostly deleted, rounds of comparing
+ * that follow each other fast, clocks that stand close together; nodes that come back after weeks. */
+void plan_torture(struct plan *plan);
 /* One line for people. */
 void plan_print(const struct plan *plan);
 

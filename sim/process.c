@@ -247,6 +247,8 @@ void process_start(struct world *world, uint32_t index) {
   config->wrote = read_paper(node, BYTES_LITERAL(META_WROTE), &node->wrote);
   config->loss = read_paper(node, BYTES_LITERAL(META_LOSS), &node->loss);
   config->lives = read_paper(node, BYTES_LITERAL(META_LIVES), &node->lives);
+  config->floors = read_paper(node, BYTES_LITERAL(META_FLOORS), &node->floors);
+  config->low = read_paper(node, BYTES_LITERAL(META_LOW), &node->low);
   struct bytes ignored;
   enum err err = ERR_OK;
   config->sealed = disk_get(&node->disk, SPACE_META, BYTES_LITERAL(META_SEALED), &ignored, &err);
@@ -354,6 +356,8 @@ void process_deinit(struct world *world, uint32_t index) {
   free(node->wrote);
   free(node->loss);
   free(node->lives);
+  free(node->floors);
+  free(node->low);
   if (node->alive) {
     (void)process_stop(world, index);
   }

@@ -18,8 +18,11 @@
 #define SECOND UINT64_C(1000000000)
 #define FORMING_MAX_NS (120 * SECOND)
 #define DRAIN_MAX_NS (180 * SECOND)
-#define REST_MAX_NS (600 * SECOND)      /* within which all changes of membership come to an end after healing */
-#define SYNC_MAX_NS (300 * SECOND)      /* and replicas have compared all that they have */
+#define REST_MAX_NS (600 * SECOND)  /* within which all changes of membership come to an end after healing */
+#define SYNC_MAX_NS (300 * SECOND)  /* and replicas have compared all that they have */
+#define CLEAN_MAX_NS (120 * SECOND) /* and what was deleted has been forgotten, with so many rounds of comparing: */
+#define CLEAN_ROUNDS 12u
+#define CLEAN_LATER_MS (UINT64_C(28) * 24 * 3600 * 1000)
 #define SETTLE_NS (5 * SECOND)          /* more than promises and the detection of failures take */
 #define WAITSYNC_TOKEN (UINT64_MAX - 1) /* no client's */
 #define ROUNDS 2u
@@ -392,6 +395,18 @@ static bool come_to_rest(struct run *run, bool judged) {
   return rest;
 }
 
+/* What was deleted is forgotten when everybody has it and every clock is beyond it: those that are behind catch up with
+ * those that have been ahead. */
+static void clean_all(struct run *run) {
+  uint64_t most_ns = CLEAN_MAX_NS + CLEAN_ROUNDS * run->plan.tunables.sync_round_ns;
+  drain_hints(run);
+  run->world->extra_ms += CLEAN_LATER_MS;
+  for (uint64_t waited = 0; waited < most_ns && !clean_is_reached(run); waited += SECOND) {
+    world_run(run->world, run->world->now_ns + SECOND);
+  }
+  clean_judge(run);
+}
+
 /* Replicas find and mend what differs by themselves. */
 static void compare_all(struct run *run) {
   struct command command = {.kind = COMMAND_WAITSYNC, .token = WAITSYNC_TOKEN, .timeout_ns = SYNC_MAX_NS};
@@ -421,6 +436,7 @@ static void judge(struct run *run) {
     oracle_place(&run->oracle, ring);
   }
   if (recoverable && run->plan.on[FEATURE_sync]) {
+    clean_all(run);
     compare_all(run);
   }
   for (uint32_t round = 0; round < ROUNDS_MAX && (round < ROUNDS || (recoverable && !replicas_equal(run))); round++) {

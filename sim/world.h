@@ -37,8 +37,8 @@ struct node {
   uint64_t commit_ns;   /* when its last commit completes: they are in order */
   struct entry *parked; /* what happened to it while it was paused, in order */
   size_t parked_count, parked_capacity;
-  uint8_t *history, *buckets, *layout, *moves, *scrub, *wrote, *loss,
-      *lives; /* what config borrows, copied at the start */
+  uint8_t *history, *buckets, *layout, *moves, *scrub, *wrote, *loss, *lives, *floors,
+      *low; /* what config borrows, copied at the start */
   struct shard_config config;
 };
 

@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "replica/tree.h"
 #include "run.h"
+#include "version/prune.h"
 
 /* The tree of what a disk has. False when something there can not be read. */
 static bool store_tree(const struct disk *disk, const struct bucket_table *buckets, const struct tree *like,
@@ -21,7 +22,8 @@ static bool store_tree(const struct disk *disk, const struct bucket_table *bucke
     if (entry->damaged) {
       return false;
     }
-    tree_replace(tree, position_read(entry->key.data), n, 0, tree_share(tree, entry->key, object_digest(entry->value)));
+    tree_replace(tree, position_read(entry->key.data), n, 0,
+                 tree_share(tree, entry->key, object_digest(entry->value), object_marks(entry->value)));
   }
   return true;
 }
@@ -35,6 +37,10 @@ void tree_node_judge(struct run *run, uint32_t node) {
   }
   bool readable = store_tree(&run->world->nodes[node].disk, shard_buckets(shard), tree, &stored);
   run->checks.looked[CHECK_tree] += 1;
+  if (readable && tree_marked(tree) != tree_marked(&stored)) {
+    check_fail(run, CHECK_tree, CHECK_NO_KEY, "node %" PRIu32 " counts %" PRIu32 " deletions, and has %" PRIu32,
+               node + 1, tree_marked(tree), tree_marked(&stored));
+  }
   for (uint32_t leaf = 0; leaf >> tree->bits == 0 && readable; leaf++) {
     struct tree_node at = tree_child((struct tree_node){0, 0}, tree->bits, leaf);
     for (uint32_t n = 1; n <= REPLICAS_MAX; n++) {

@@ -33,6 +33,7 @@ enum admit_kind {
   ADMIT_TRANSFER, /* partitions that arrive, and what is given away */
   ADMIT_HINTS,
   ADMIT_SCRUB, /* reading again what is stored, against its checksums */
+  ADMIT_REAP,  /* forgetting deletions that all replicas have */
   ADMIT_KINDS
 };
 

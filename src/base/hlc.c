@@ -37,6 +37,11 @@ void hlc_observe(struct hlc *hlc, uint64_t remote, uint64_t wall_ms) {
   ASSERT(hlc->last >= remote);
 }
 
+void hlc_raise(struct hlc *hlc, uint64_t reading) {
+  ASSERT(reading < UINT64_MAX);
+  hlc->last = reading > hlc->last ? reading : hlc->last;
+}
+
 uint64_t hlc_ms(uint64_t reading) {
   return reading >> COUNTER_BITS;
 }

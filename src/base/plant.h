@@ -41,6 +41,8 @@
   X(damage_absent, move, "a damaged record counts as one that never was")                            \
   X(tree_stale, tree, "a merge does not change the Merkle tree")                                       \
   X(fold_early, ring, "a node folds away records that others may not know yet")                        \
+  X(hint_outlives, acked, "a low-water mark does not count hints, which take long")                    \
+  X(reap_never, clean, "the reap mark is not told")                                                    \
   X(never_up, live, "a peer that was taken for down stays down until it connects again")               \
   X(no_timer, once, "a get has no timer")                                                              \
   X(assertion, assert, "an assertion that does not always hold")

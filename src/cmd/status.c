@@ -285,6 +285,24 @@ static void print_background(const json_t *document) {
          p999_us / 100 % 10, field_number(background, "target_us") / 1000);
 }
 
+/* What waits to be forgotten. */
+static void print_deletions(const json_t *document) {
+  const json_t *totals = field_object(document, "totals");
+  char count[FIGURE_MAX];
+  char age[FIGURE_MAX];
+  uint64_t tombstones = field_number(totals, "tombstones");
+  uint64_t age_ms = field_number(totals, "floor_age_ms");
+  if (tombstones > 0) {
+    printf("%s cop%s of deletions, kept until every replica has them; ", figure_count(count, tombstones),
+           tombstones == 1 ? "y" : "ies");
+    if (age_ms > 0) {
+      printf("all have what is older than %s\n", figure_duration(age, age_ms));
+    } else {
+      puts("that is not known of any yet");
+    }
+  }
+}
+
 /* -- the change that is under way -------------------------------------------------------- */
 
 /* What the phase means for somebody who waits for it. */
@@ -457,6 +475,7 @@ static int show(struct remote *remote, const struct status_options *status) {
   print_scrub(document);
   print_differences(document);
   print_background(document);
+  print_deletions(document);
   json_decref(document);
   return EXIT_DONE;
 }

@@ -43,6 +43,11 @@ bool coord_is_settled(const struct coord *coord, uint32_t epoch) {
   return open == 0;
 }
 
+bool coord_is_past(const struct coord *coord, uint32_t turn) {
+  ASSERT(coord->turns[0] + coord->turns[1] == coord->in_flight);
+  return coord->turns[(turn + 1u) % 2u] == 0;
+}
+
 bool coord_is_idle(const struct coord *coord) {
   ASSERT(coord->replied <= coord->in_flight);
   return coord->replied == coord->in_flight;
@@ -163,6 +168,8 @@ void request_free(struct coord *coord, struct request *request) {
   request->next = coord->free;
   coord->free = index;
   coord->in_flight -= 1;
+  ASSERT(coord->turns[request->turn % 2u] > 0);
+  coord->turns[request->turn % 2u] -= 1;
 }
 
 void coord_deinit(struct coord *coord) {
@@ -206,6 +213,8 @@ struct request *request_new(struct coord *coord, struct step *step, enum request
   request->kind = kind;
   request->key = blob_get(key);
   request->started_ns = step->now_ns;
+  request->turn = step->turn;
+  coord->turns[step->turn % 2u] += 1;
   request->next = request->previous = REQUEST_NONE;
   return request;
 }

@@ -22,6 +22,7 @@ struct request {
   uint32_t origin;         /* node that forwarded it; 0: a client of this node */
   uint64_t origin_request; /* its number there, or the client's token */
   uint64_t started_ns;
+  uint32_t turn;       /* step->turn when it was begun */
   bool hedged;         /* `hedge` has passed */
   struct blob *key;    /* store key */
   uint32_t list_count; /* of `lists`: 1 or 2 */
@@ -75,6 +76,7 @@ struct coord {
    * which any was, and those from before. */
   uint32_t epoch;
   uint32_t open_now, open_before;
+  uint32_t turns[2]; /* all requests, by the turn in which they were begun: even, odd */
   struct request requests[REQUESTS_MAX];
 };
 

@@ -23,6 +23,9 @@ static void census_add(const struct front *front, struct census *census, const s
   uint64_t age = age_ms(front, heartbeat->oldest_hint_ms);
   census->hints += heartbeat->hints;
   census->oldest_hint_age_ms = age > census->oldest_hint_age_ms ? age : census->oldest_hint_age_ms;
+  uint64_t floor_age = age_ms(front, heartbeat->floor_ms);
+  census->tombstones += heartbeat->tombstones;
+  census->floor_age_ms = floor_age > census->floor_age_ms ? floor_age : census->floor_age_ms;
   census->keys_differ += heartbeat->sync_differ;
   census->bytes_to_go += heartbeat->sync_bytes_to_go;
   census->ms_to_go = heartbeat->sync_ms_to_go > census->ms_to_go ? heartbeat->sync_ms_to_go : census->ms_to_go;

@@ -12,6 +12,8 @@ struct census {
   uint64_t hints;
   uint64_t oldest_hint_age_ms;
   uint32_t down;
+  uint64_t tombstones;   /* copies of deletions */
+  uint64_t floor_age_ms; /* of the lowest floor; 0: none */
   uint64_t keys_differ;
   uint64_t bytes_to_go;     /* about, to mend what differs */
   uint32_t ms_to_go;        /* about, of who takes longest; UINT32_MAX: it can not be said yet */

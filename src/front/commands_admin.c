@@ -208,7 +208,8 @@ static void info_background(const struct front *front, struct output *out) {
                 view.spent_bytes[ADMIT_GROW], view.spent_bytes[ADMIT_EXCHANGE]);
   output_format(out, "background_spent_transfer_bytes:%" PRIu64 "\r\nbackground_spent_hints_bytes:%" PRIu64 "\r\n",
                 view.spent_bytes[ADMIT_TRANSFER], view.spent_bytes[ADMIT_HINTS]);
-  output_format(out, "background_spent_scrub_bytes:%" PRIu64 "\r\n", view.spent_bytes[ADMIT_SCRUB]);
+  output_format(out, "background_spent_scrub_bytes:%" PRIu64 "\r\nbackground_spent_reap_bytes:%" PRIu64 "\r\n",
+                view.spent_bytes[ADMIT_SCRUB], view.spent_bytes[ADMIT_REAP]);
 }
 
 static void info_keyspace(const struct front *front, struct output *out) {

@@ -122,6 +122,8 @@ static json_t *json_member(const struct front *front, const struct member_view *
   json_object_set_new(object, "mend_bytes_to_go", json_count(heartbeat->sync_bytes_to_go));
   json_object_set_new(object, "mend_eta_seconds", json_to_go(heartbeat->sync_ms_to_go));
   json_object_set_new(object, "background_level", json_integer(ADMIT_WHOLE - heartbeat->held_back));
+  json_object_set_new(object, "tombstones", json_count(heartbeat->tombstones));
+  json_object_set_new(object, "floor_age_ms", json_age(age_ms(front, heartbeat->floor_ms)));
   return object;
 }
 
@@ -257,9 +259,10 @@ static json_t *json_background(const struct front *front) {
                 "transfer_strays", json_count(waiting.strays), "hints", json_count(waiting.hints), "hints_bytes_to_go",
                 json_count(waiting.hint_bytes), "hints_eta_seconds", hint_seconds);
   json_t *spent =
-      json_pack("{s:o, s:o, s:o, s:o, s:o}", "tree", json_count(view.spent_bytes[ADMIT_GROW]), "exchange",
+      json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "tree", json_count(view.spent_bytes[ADMIT_GROW]), "exchange",
                 json_count(view.spent_bytes[ADMIT_EXCHANGE]), "transfer", json_count(view.spent_bytes[ADMIT_TRANSFER]),
-                "hints", json_count(view.spent_bytes[ADMIT_HINTS]), "scrub", json_count(view.spent_bytes[ADMIT_SCRUB]));
+                "hints", json_count(view.spent_bytes[ADMIT_HINTS]), "scrub", json_count(view.spent_bytes[ADMIT_SCRUB]),
+                "reap", json_count(view.spent_bytes[ADMIT_REAP]));
   return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o}", "level", (json_int_t)view.level, "bytes_per_second",
                    json_count(view.bytes_per_s), "p999_us", json_count(view.p999_ns / 1000u), "target_us",
                    json_count(view.target_ns / 1000u), "waiting", to_do, "spent_bytes", spent);
@@ -276,10 +279,11 @@ json_t *describe_status(const struct front *front) {
                 (json_int_t)ring->partition_count, "members", (json_int_t)ring->member_count, "history_digest",
                 json_digest(history_digest(shard_history(shard))), "forming", census.sealed ? 0 : 1);
   json_t *totals =
-      json_pack("{s:o, s:o, s:I, s:o, s:o, s:o, s:o}", "hints", json_count(census.hints), "oldest_hint_age_ms",
-                json_count(census.oldest_hint_age_ms), "members_down", (json_int_t)census.down, "keys_differ",
-                json_count(census.keys_differ), "compared_age_ms", json_age(census.compared_age_ms), "mend_bytes_to_go",
-                json_count(census.bytes_to_go), "mend_eta_seconds", json_to_go(census.ms_to_go));
+      json_pack("{s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "hints", json_count(census.hints),
+                "oldest_hint_age_ms", json_count(census.oldest_hint_age_ms), "members_down", (json_int_t)census.down,
+                "keys_differ", json_count(census.keys_differ), "compared_age_ms", json_age(census.compared_age_ms),
+                "mend_bytes_to_go", json_count(census.bytes_to_go), "mend_eta_seconds", json_to_go(census.ms_to_go),
+                "tombstones", json_count(census.tombstones), "floor_age_ms", json_age(census.floor_age_ms));
   json_t *document =
       json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "cluster", cluster, "node", json_this_node(front),
                 "members", json_members(front, &census), "totals", totals, "change", describe_change(front, &census),

@@ -30,6 +30,7 @@ struct tally {
   uint64_t count;
   uint64_t oldest_ms; /* wall clock; 0 when count is 0 */
   uint64_t not_before_ns;
+  uint32_t turn; /* in which the first of these came */
 };
 
 /* A hint under way to its owner. */
@@ -48,6 +49,7 @@ struct handoff {
   struct blob *cursor;              /* where the scan goes on; NULL: at the beginning */
   bool from_start;                  /* nothing of this owner has been scanned before in this turn */
   bool end;                         /* the scan has reached the end of the owner's hints */
+  bool overflown;                   /* there are hints that are not counted */
   bool refused;                     /* the owner can not take one of this turn's */
   uint64_t count_at_scan;           /* what was counted when the scan was asked for */
   uint32_t open;                    /* deliveries not yet answered */
@@ -154,11 +156,14 @@ static uint64_t written_ms(struct bytes encoded) {
   return latest;
 }
 
-static void tally_add(struct handoff *handoff, uint32_t owner, uint64_t ms) {
+static void tally_add(struct handoff *handoff, const struct step *step, uint32_t owner, uint64_t ms) {
   struct tally *tally = tally_of(handoff, owner);
   if (tally == NULL) {
+    handoff->overflown = true;
     return;
   }
+  tally->turn = tally->count == 0 ? step->turn : tally->turn;
+  tally->not_before_ns = PLANTED(hint_outlives) ? step->now_ns + 20 * (uint64_t)BACKOFF_NS : tally->not_before_ns;
   if (tally->count == 0 || ms < tally->oldest_ms) {
     tally->oldest_ms = ms;
   }
@@ -171,6 +176,15 @@ static void tally_remove(struct handoff *handoff, uint32_t owner, uint64_t count
     tally->count -= count < tally->count ? count : tally->count;
     tally->oldest_ms = tally->count == 0 ? 0 : tally->oldest_ms;
   }
+}
+
+bool handoff_is_past(const struct handoff *handoff, uint32_t turn) {
+  bool counted = handoff->state != HANDOFF_START && handoff->state != HANDOFF_COUNTING && !handoff->overflown;
+  for (uint32_t i = 0; i < handoff->tally_count && counted; i++) {
+    const struct tally *tally = &handoff->tallies[i];
+    counted = tally->count == 0 || tally->turn == turn || PLANTED(hint_outlives);
+  }
+  return counted;
 }
 
 static void show_totals(const struct handoff *handoff, struct step *step) {
@@ -215,7 +229,7 @@ static void count_done(struct handoff *handoff, struct step *step, const struct 
   }
   for (uint32_t i = 0; i < event->scan.count; i++) {
     const struct scan_entry *entry = &event->scan.entries[i];
-    tally_add(handoff, owner_of(blob_bytes(entry->key)), written_ms(blob_bytes(entry->value)));
+    tally_add(handoff, step, owner_of(blob_bytes(entry->key)), written_ms(blob_bytes(entry->value)));
   }
   struct blob *after = NULL;
   bool more = !event->scan.end && event->scan.count > 0;
@@ -424,7 +438,7 @@ void handoff_message(struct handoff *handoff, struct step *step, uint32_t from, 
   if (message->type == MESSAGE_HINT_KEPT) {
     COUNT(step->stats->hints_kept);
     if (!will_be_met(handoff, message->key)) {
-      tally_add(handoff, message->owner, written_ms(message->object));
+      tally_add(handoff, step, message->owner, written_ms(message->object));
     }
   } else {
     ASSERT(message->type == MESSAGE_HINT_DROPPED);

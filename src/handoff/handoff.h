@@ -38,6 +38,8 @@ uint64_t handoff_deadline(const struct handoff *handoff);
 void handoff_scan_done(struct handoff *handoff, struct step *step, const struct event *event);
 /* WRITE_ACK of a delivery; HINT_KEPT and HINT_DROPPED from the own replica. */
 void handoff_message(struct handoff *handoff, struct step *step, uint32_t from, const struct message *message);
+/* Each hint was made in this turn, or none is left of those before (see member/low.h). */
+bool handoff_is_past(const struct handoff *handoff, uint32_t turn);
 bool handoff_owns_request(uint64_t request);
 void handoff_totals(const struct handoff *handoff, uint64_t *hints, uint64_t *oldest_ms);
 

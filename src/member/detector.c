@@ -140,18 +140,20 @@ void detector_disconnected(struct member *member, uint32_t node) {
     return;
   }
   peer->connected = false;
+  peer->heard_hlc = peer->turn_hlc = peer->echo_hlc = 0;
   set_up(member, peer, false);
   if (is_stranger(peer)) {
     give_place_back(&member->detector, peer);
   }
 }
 
-void detector_heard(struct member *member, struct step *step, uint32_t node) {
+void detector_heard(struct member *member, struct step *step, uint32_t node, uint64_t hlc) {
   struct peer *peer = find_mutable(&member->detector, node);
   if (peer == NULL) {
     return;
   }
   peer->last_heard_ns = step->now_ns;
+  peer->heard_hlc = hlc;
   if (peer->connected && !peer->up && !PLANTED(never_up)) {
     set_up(member, peer, true);
   }
@@ -332,6 +334,7 @@ static bool heartbeat_make(const struct member *member, struct message *message)
   *message = (struct message){.type = MESSAGE_HEARTBEAT, .heartbeat = detector->own};
   message->heartbeat.sealed = member->seal == SEAL_NONE ? 0 : 1;
   message->heartbeat.props_digest = member->records.buckets_digest;
+  message->heartbeat.low = member->low.told;
   layout_tell(member, &message->heartbeat);
   return true;
 }
@@ -343,6 +346,7 @@ static void heartbeat_send(const struct member *member, struct step *step, const
   if (peer->node != 0 && peer->connected && (peer->known || peer->told)) {
     ASSERT(peer->node != member->self);
     life_tell(member, peer, &message->heartbeat);
+    message->heartbeat.echo = peer->echo_hlc;
     step_send(step, peer->node, message);
   }
 }

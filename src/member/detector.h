@@ -45,6 +45,9 @@ struct peer {
   uint64_t life, wrote, wrote_before;
   struct heartbeat heartbeat;
   uint64_t heartbeat_hlc; /* the sender's clock at the latest */
+  uint64_t heard_hlc;     /* and with the message that came last on this connection; 0: none has */
+  uint64_t turn_hlc;      /* the same when the present turn began, or the last */
+  uint64_t echo_hlc;      /* when the last turn began that is over: see low.h */
 };
 
 struct detector {
@@ -65,7 +68,7 @@ void detector_init(struct detector *detector);
 const struct peer *detector_find(const struct detector *detector, uint32_t node);
 void detector_connected(struct member *member, struct step *step, uint32_t node);
 void detector_disconnected(struct member *member, uint32_t node);
-void detector_heard(struct member *member, struct step *step, uint32_t node);
+void detector_heard(struct member *member, struct step *step, uint32_t node, uint64_t hlc);
 /* How much longer than the quickest of the node's messages lately this one took, which it sent at `sent_ms` by its
  * clock. */
 uint32_t detector_lag(struct member *member, const struct step *step, uint32_t node, uint32_t sent_ms);

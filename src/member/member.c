@@ -30,6 +30,7 @@ struct member *member_init(void *memory, const struct shard_config *config) {
   detector_init(&member->detector);
   records_init(&member->records, config);
   layout_init(member, config);
+  low_init(member, config);
   join_init(member, config);
   detector_refresh(member);
   life_init(member, config);
@@ -71,6 +72,9 @@ void member_view(struct member *member, struct step *step) {
   step->lost = member->life.lost;
   step->lost_little = member->life.loss == LOSS_OLD || member->life.loss == LOSS_SALVAGED;
   step->epoch = layout->epoch;
+  step->turn = member->low.turn;
+  step->settled_low = member->low.settled;
+  step->waves = member->low.waves;
   step->buckets = &member->records.buckets;
   step->buckets_digest = member->records.buckets_digest;
 }
@@ -127,6 +131,7 @@ void member_tick(struct member *member, struct step *step) {
   detector_tick(member, step, lateness_ns);
   records_tick(member, step);
   layout_tick(member, step);
+  low_tick(member, step);
   join_tick(member, step);
   seal_again(member, step);
   life_tick(member, step);
@@ -146,6 +151,7 @@ uint64_t member_deadline(const struct member *member) {
   due_ns = earlier(due_ns, member->records.retry_due_ns);
   due_ns = earlier(due_ns, member->layout.retry_due_ns);
   due_ns = earlier(due_ns, member->layout.due_ns);
+  due_ns = earlier(due_ns, member->low.storing ? HEAP_NEVER : member->low.due_ns);
   due_ns = earlier(due_ns, join_deadline(member));
   due_ns = earlier(due_ns, life_deadline(member));
   return due_ns;
@@ -158,7 +164,7 @@ void member_heard(struct member *member, struct step *step, uint32_t from, const
   ASSERT(step->hlc != NULL);
   hlc_observe(step->hlc, message->hlc, step->wall_ms);
   step->stats->clocks_ahead = step->hlc->ahead_count;
-  detector_heard(member, step, from);
+  detector_heard(member, step, from, message->hlc);
   step->lag_ms = detector_lag(member, step, from, message->sent_ms);
 }
 
@@ -172,6 +178,10 @@ void member_message(struct member *member, struct step *step, uint32_t from, con
     life_look(member, step);
     records_heartbeat(member, step, from, &message->heartbeat);
     layout_run(member, step);
+    if (member_allows(member, step, from, MESSAGE_WRITE) && message->heartbeat.low < UINT64_MAX) {
+      hlc_raise(step->hlc, message->heartbeat.low);
+    }
+    low_look(member, step);
     return;
   case MESSAGE_GOSSIP:
     records_gossip(member, step, from, &message->gossip);
@@ -207,6 +217,10 @@ void member_message(struct member *member, struct step *step, uint32_t from, con
   case MESSAGE_OBJECT_DROP:
   case MESSAGE_DAMAGED:
   case MESSAGE_RESTORE:
+  case MESSAGE_BURY:
+  case MESSAGE_FLOORS:
+  case MESSAGE_FLOORS_HELD:
+  case MESSAGE_REAP:
     ASSERT(false); /* a message that is not about membership */
     return;
   }
@@ -289,6 +303,9 @@ void member_commit_done(struct member *member, struct step *step, uint64_t token
   case MEMBER_TOKEN_LOSS:
   case MEMBER_TOKEN_LIVES:
     life_committed(member, step, token_value(token), err);
+    return;
+  case MEMBER_TOKEN_LOW:
+    low_committed(member, step, err);
     return;
   }
   ASSERT(false); /* a commit of nobody's */
@@ -382,6 +399,10 @@ const struct bucket_table *member_buckets(const struct member *member) {
 
 bool member_is_member(const struct member *member) {
   return member->serves;
+}
+
+uint64_t member_low(const struct member *member) {
+  return member->low.told;
 }
 
 bool member_is_sealed(const struct member *member) {

@@ -52,8 +52,12 @@ struct member_progress {
   bool settled;  /* the coordinator has no unanswered put that was planned by other layouts than the present ones */
   bool idle;     /* and no request at all that is still to be answered */
   bool resynced; /* what the loss of stored data concerns has been checked against the other replicas */
+  bool quiet;    /* there is nothing here that belongs to others, and nothing is being moved */
+  bool past;     /* nothing is under way that was begun before this turn (step->turn) */
   bool holds;    /* whatever the target gives this node has been received whole, and is durable */
 };
+/* What this node has said to be over: a message that was sent by a clock before that must not make a copy. */
+uint64_t member_low(const struct member *member);
 void member_note_progress(struct member *member, struct step *step, const struct member_progress *progress);
 /* May a message of this type come from that node: is it a member of a live layout, and does it know of its removal? */
 bool member_allows(const struct member *member, const struct step *step, uint32_t from, enum message_type type);

@@ -155,6 +155,11 @@ static void go(struct move *move, struct step *step, struct arrival *arrival) {
     arrival->checking = true;
   }
   if (arrival->checking && (sources.needed & ~(uint32_t)part->checked) == 0) {
+    uint32_t partition = arrival->partition;
+    if (!floors_raise(move->floors, partition, part->target_rank, part->floor)) {
+      wait_until(arrival, step->now_ns + MOVE_LOOK_NS);
+      return;
+    }
     move_part_set(move, arrival->partition, PART_HELD);
     part->checked = (sources.all & ~(uint32_t)part->checked) == 0 ? CHECKED_ALL : part->checked;
     release(move, step, arrival, 0);
@@ -185,6 +190,7 @@ static void pass_done(struct move *move, struct step *step, struct arrival *arri
     return;
   } else {
     part->checked = (uint8_t)(part->checked | 1u << arrival->source_rank);
+    part->floor = arrival->floor > part->floor ? arrival->floor : part->floor;
   }
   arrival->source = 0;
   if (part->state == PART_HELD) {
@@ -413,6 +419,7 @@ static void pulled(struct move *move, struct step *step, struct arrival *arrival
     }
   }
   arrival->last = (message->flags & MESSAGE_LAST) != 0;
+  arrival->floor = arrival->cursor == NULL || message->floor < arrival->floor ? message->floor : arrival->floor;
   arrival->state = ARRIVAL_WORKING;
   arrival->due_ns = step->now_ns + MOVE_ANSWER_NS;
   batch_begin(move, step, arrival, arrival->checking ? blob_bytes(arrival->listing) : message->object);

@@ -37,6 +37,7 @@ struct arrival {
   uint16_t partition;
   uint32_t source; /* 0: to be chosen */
   uint32_t generation;
+  uint64_t floor;         /* of the source, when the check of it began */
   uint64_t due_ns;        /* WAITING: go on; PULLING, WORKING: give the batch up */
   struct blob *cursor;    /* behind which the batch begins; NULL: at the partition's beginning */
   struct blob *batch_end; /* the same of the one after; NULL: none came */

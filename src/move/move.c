@@ -113,10 +113,11 @@ void move_commit_done(struct move *move, struct step *step, uint64_t token, enum
 
 /* -- life --------------------------------------------------------------------------------- */
 
-struct move *move_init(void *memory, const struct shard_config *config, uint32_t first) {
-  ASSERT(memory != NULL);
+struct move *move_init(void *memory, const struct shard_config *config, struct floors *floors, uint32_t first) {
+  ASSERT(memory != NULL && floors != NULL);
   struct move *move = memory;
   memset(move, 0, sizeof *move);
+  move->floors = floors;
   move->generation = first;
   move->damaged = !load(move, config->moves);
   ASSERT(move->partition_count <= PARTITIONS_MAX);
@@ -226,6 +227,10 @@ static void part_make(struct move *move, const struct step *step, uint32_t parti
   if (!gained && part->state >= PART_COPIED) {
     move->version += 1; /* forgotten on disk too */
   }
+  if (gained ? part->state != PART_HELD : part->target_rank >= move->n_max && part->base_rank >= move->n_max) {
+    floors_forget(move->floors, partition); /* what others know of it, this node can not know */
+  }
+  part->floor = 0;
   /* Where most of it is there, the check finds what is not. */
   enum part_state first = move->lost != 0 && step->lost_little ? PART_COPIED : PART_WANTED;
   part->state = (uint8_t)(!gained ? PART_NONE : part->state == PART_NONE ? first : part->state);
@@ -276,7 +281,13 @@ bool move_is_complete(const struct move *move, const struct step *step) {
   if (!move_is_made(move) || move->epoch != step->epoch) {
     return false;
   }
-  return move->wanted == 0 || (move->held == move->wanted && move->saved == move->version);
+  return move->wanted == 0 ||
+         (move->held == move->wanted && move->saved == move->version && floors_are_stored(move->floors));
+}
+
+bool move_is_quiet(const struct move *move, const struct step *step) {
+  bool made = move_is_made(move) && move->epoch == step->epoch && !move_is_moving(step);
+  return made && move->sweep.open == 0 && strays_count(move, step, 1) == 0;
 }
 
 void move_note_write(struct move *move, const struct step *step, struct bytes store_key) {

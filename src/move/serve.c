@@ -22,6 +22,7 @@ static void answer(struct step *step, const struct serving *serving, enum err er
       .partition = serving->partition,
       .request = serving->request,
       .err = err,
+      .floor = serving->floor,
       .object = blob_bytes(entries),
       .object_blob = entries,
   };
@@ -79,6 +80,7 @@ void serve_pull(struct move *move, struct step *step, uint32_t from, const struc
                           .partition = message->partition,
                           .full = (message->flags & MESSAGE_FULL) != 0,
                           .request = message->request,
+                          .floor = floors_get(move->floors, message->partition),
                           .within = within};
   uint32_t index = 0;
   while (index < SERVES_MAX && move->servings[index].from != 0) {

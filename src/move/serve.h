@@ -14,6 +14,7 @@ struct serving {
   uint16_t partition;
   bool full;
   uint64_t request;
+  uint64_t floor;          /* of the partition, when the store was asked */
   struct tree_node within; /* only what lies in it; of 0 bits: all of the partition */
 };
 

@@ -51,6 +51,7 @@ struct part {
   /* by rank in the base: sources that have been checked against, for these layouts; or CHECKED_ALL */
   uint8_t checked;
   uint64_t not_before_ns;
+  uint64_t floor; /* the greatest of those that it has been checked against */
 };
 
 /* What the states of the table stand for. With other layouts, or other numbers of replicas, what was held is to be
@@ -61,6 +62,7 @@ struct move_identity {
 };
 
 struct move {
+  struct floors *floors; /* borrowed */
   bool started;
   bool damaged; /* META_MOVES was */
   uint32_t epoch;

@@ -5,10 +5,13 @@
 #include "base/assert.h"
 #include "base/heap.h"
 #include "version/bucket.h"
+#include "version/prune.h"
 
 #define SCAN_BYTES (1u << 20)           /* about; one object at least */
 #define BACKOFF_NS UINT64_C(1000000000) /* after a scan that failed */
 #define DOUBT_NS UINT64_C(100000000)    /* between looks whether all is settled */
+
+_Static_assert(TREE_MARKS == OBJECT_MARKS, "a share has room for the marks of an object");
 
 enum growth_state { GROWTH_WHOLE = 0, GROWTH_WAITING, GROWTH_SCANNING };
 
@@ -154,7 +157,11 @@ void growth_settled(struct growth *growth) {
 /* -- writes ------------------------------------------------------------------------------ */
 
 uint64_t growth_share(const struct growth *growth, struct bytes store_key, const struct blob *object) {
-  return object == NULL ? 0 : tree_share(&growth->tree, store_key, object_digest(blob_bytes(object)));
+  if (object == NULL) {
+    return 0;
+  }
+  struct bytes bytes = blob_bytes(object);
+  return tree_share(&growth->tree, store_key, object_digest(bytes), object_marks(bytes));
 }
 
 /* The place of the note of a position, or where it would stand. */

@@ -8,6 +8,7 @@
 #include "version/bucket.h"
 #include "version/context.h"
 #include "version/object.h"
+#include "version/prune.h"
 
 #define NONE UINT32_MAX
 #define MAP_SLOTS (4u * PENDING_KEYS_MAX)
@@ -24,6 +25,8 @@ struct operation {
   uint32_t owner;
   uint64_t request;
   uint64_t digest;          /* STAMP: the epoch of the layouts that it was planned by */
+  uint64_t floor;           /* BURY, REAP */
+  uint32_t turn;            /* step->turn when it came */
   uint64_t commit_sequence; /* of its commit, among all commits of this replica */
   uint64_t share;           /* of the tree, of the object that it commits */
   struct put_options options;
@@ -59,10 +62,12 @@ struct slot {
 
 struct replica {
   struct actor actor;
-  struct growth *growth;  /* borrowed */
   bool dropped;           /* objects that may have dots of `actor` have been given away, all of them ... */
   uint32_t dropped_epoch; /* ... while the live layouts and the buckets, which say what it replicates, were these */
   uint64_t dropped_buckets;
+  struct growth *growth; /* borrowed, as are */
+  const struct floors *floors;
+  uint32_t turns[2];       /* operations by the turn in which they came: even, odd */
   uint64_t stand_in_epoch; /* the stand-in actors' incarnations are made of it */
   bool stand_in_used;      /* a dot has been issued in this epoch */
   uint64_t seed;
@@ -84,8 +89,8 @@ size_t replica_size(void) {
 }
 
 struct replica *replica_init(void *memory, struct actor actor, uint64_t stand_in_epoch, uint64_t seed,
-                             struct growth *growth) {
-  ASSERT(memory != NULL && growth != NULL);
+                             struct growth *growth, const struct floors *floors) {
+  ASSERT(memory != NULL && growth != NULL && floors != NULL);
   ASSERT(actor.node != 0);
   ASSERT(actor.incarnation != stand_in_epoch);
   struct replica *replica = memory;
@@ -94,6 +99,7 @@ struct replica *replica_init(void *memory, struct actor actor, uint64_t stand_in
   replica->stand_in_epoch = stand_in_epoch;
   replica->seed = seed;
   replica->growth = growth;
+  replica->floors = floors;
   replica->left_head = replica->left_tail = NONE;
   map_init(&replica->map, replica->map_slots, MAP_SLOTS);
   for (uint32_t i = 0; i < PENDING_KEYS_MAX; i++) {
@@ -122,6 +128,11 @@ struct actor replica_actor(const struct replica *replica) {
 
 bool replica_is_idle(const struct replica *replica) {
   return replica->slots_used == 0 && replica->operations_used == 0;
+}
+
+bool replica_is_past(const struct replica *replica, uint32_t turn) {
+  ASSERT(replica->turns[0] + replica->turns[1] == replica->operations_used);
+  return replica->turns[(turn + 1u) % 2u] == 0;
 }
 
 bool replica_wants_tick(const struct replica *replica) {
@@ -218,10 +229,12 @@ static void slot_free_if_idle(struct replica *replica, uint32_t index) {
   replica->slots_used -= 1;
 }
 
-static uint32_t operation_take(struct replica *replica) {
+static uint32_t operation_take(struct replica *replica, uint32_t turn) {
   uint32_t index = replica->free_operation;
   if (index != NONE) {
     replica->free_operation = replica->operations[index].next;
+    replica->operations[index].turn = turn;
+    replica->turns[turn % 2u] += 1;
     replica->operations_used += 1;
   }
   return index;
@@ -230,6 +243,8 @@ static uint32_t operation_take(struct replica *replica) {
 static void operation_free(struct replica *replica, uint32_t index) {
   struct operation *operation = &replica->operations[index];
   ASSERT(replica->operations_used > 0);
+  ASSERT(replica->turns[operation->turn % 2u] > 0);
+  replica->turns[operation->turn % 2u] -= 1;
   blob_put(operation->object);
   blob_put(operation->context);
   *operation = (struct operation){.next = replica->free_operation};
@@ -247,7 +262,7 @@ static void answer_error(struct replica *replica, struct step *step, const struc
   } else if (operation->type == MESSAGE_STAMP) {
     answer.type = MESSAGE_STAMPED;
   } else if (operation->type != MESSAGE_HINT_DROP) {
-    answer.type = MESSAGE_WRITE_ACK; /* WRITE, OFFER, OBJECT_DROP */
+    answer.type = MESSAGE_WRITE_ACK; /* WRITE, BURY, OFFER, OBJECT_DROP; nobody waits for a REAP */
     answer.digest = replica_credit(replica);
   } else {
     return; /* nobody waits for a HINT_DROP: the hint is delivered once more */
@@ -273,9 +288,15 @@ static void answer_written(struct replica *replica, struct step *step, const str
   step_send(step, operation->from, &ack);
 }
 
+/* Up to when this node knows all versions of the key. */
+static uint64_t slot_floor(const struct replica *replica, const struct step *step, const struct slot *slot) {
+  return slot->space == SPACE_OBJECTS ? floors_of_key(replica->floors, step, slot_store_key(slot)) : 0;
+}
+
 static void answer_read(struct replica *replica, struct step *step, const struct slot *slot,
                         const struct operation *operation) {
   struct message reply = {.type = MESSAGE_READ_REPLY, .request = operation->request, .owner = operation->owner};
+  reply.floor = slot_floor(replica, step, slot);
   struct blob *clock = NULL;
   if (slot->object != NULL) {
     bool small = slot->object->size <= step->tunables->small_value_bytes;
@@ -402,16 +423,52 @@ static bool is_stored(const struct replica *replica, const struct slot *slot, bo
   return slot->commits == 0 && slot->failed_sequence == 0 && (all_synced || !synced);
 }
 
+/* What the slot's object becomes when another is brought, by one who has the floor `theirs_floor` (0: none): a NULL
+ * `*merged` is an absent one. What either side knows to be dead does not come back with the other. */
+static enum err merge(struct replica *replica, struct step *step, const struct slot *slot, struct bytes theirs,
+                      struct blob *theirs_blob, uint64_t theirs_floor, struct blob **merged) {
+  uint64_t floor = slot_floor(replica, step, slot);
+  struct blob *mine = blob_get(slot->object);
+  struct blob *left = NULL;
+  enum pruned theirs_pruned = PRUNED_NOTHING;
+  enum pruned mine_pruned = PRUNED_NOTHING;
+  if (theirs_floor > 0 && mine != NULL) {
+    mine_pruned = object_bury(step->pool, blob_bytes(slot->object), theirs, theirs_floor, &left);
+    if (mine_pruned == PRUNED_SOME || mine_pruned == PRUNED_ALL) {
+      blob_put(mine);
+      mine = left;
+    }
+  }
+  struct blob *rest = NULL;
+  if (floor > 0 && theirs.size > 0) {
+    theirs_pruned = object_bury(step->pool, theirs, blob_bytes(slot->object), floor, &rest);
+  }
+  step->stats->buried += theirs_pruned == PRUNED_SOME || theirs_pruned == PRUNED_ALL ? 1 : 0;
+  enum err err = mine_pruned == PRUNED_NOMEM || theirs_pruned == PRUNED_NOMEM ? ERR_NOMEM : ERR_OK;
+  if (err == ERR_OK) {
+    bool whole = theirs_pruned == PRUNED_NOTHING;
+    err = object_merge(step->scratch, step->pool, mine, whole ? theirs : blob_bytes(rest), whole ? theirs_blob : rest,
+                       key_props(step, slot).resolve, step->version_stats, merged);
+  }
+  blob_put(rest);
+  blob_put(mine);
+  return err;
+}
+
 /* True when the operation is finished, false when it waits for its commit. */
 static bool run_write(struct replica *replica, struct step *step, uint32_t index, struct bytes object,
                       struct blob *object_blob) {
   struct operation *operation = &replica->operations[index];
   struct slot *slot = &replica->slots[operation->slot];
   struct blob *merged = NULL;
-  bool replace = PLANTED(repair_drops) && (operation->flags & MESSAGE_QUIET) != 0;
-  enum resolve resolve = key_props(step, slot).resolve;
-  enum err err = object_merge(step->scratch, step->pool, replace ? NULL : slot->object, object, object_blob, resolve,
-                              step->version_stats, &merged);
+  uint64_t theirs_floor = operation->type == MESSAGE_BURY ? operation->floor : 0;
+  enum err err = ERR_OK;
+  if (PLANTED(repair_drops) && (operation->flags & MESSAGE_QUIET) != 0) {
+    err = object_merge(step->scratch, step->pool, NULL, object, object_blob, key_props(step, slot).resolve,
+                       step->version_stats, &merged);
+  } else {
+    err = merge(replica, step, slot, object, object_blob, theirs_floor, &merged);
+  }
   if (err != ERR_OK) {
     answer_error(replica, step, operation, err);
     return true;
@@ -425,6 +482,25 @@ static bool run_write(struct replica *replica, struct step *step, uint32_t index
     answer_written(replica, step, operation, ERR_OK, PLANTED(early_ack));
   }
   commit_take(replica, step, index, merged);
+  return false;
+}
+
+/* Takes out of an object what everybody may forget. */
+static bool run_reap(struct replica *replica, struct step *step, uint32_t index) {
+  struct operation *operation = &replica->operations[index];
+  struct slot *slot = &replica->slots[operation->slot];
+  struct blob *left = NULL;
+  enum pruned pruned = PRUNED_NOTHING;
+  /* What it was found to be below may have been forgotten since: then nothing is known of it. */
+  bool holds = operation->floor <= slot_floor(replica, step, slot);
+  if (slot->object != NULL && holds) {
+    pruned = object_reap(step->pool, blob_bytes(slot->object), operation->floor, &left);
+  }
+  if (pruned != PRUNED_SOME && pruned != PRUNED_ALL) {
+    return true;
+  }
+  COUNT(step->stats->reaped);
+  commit_take(replica, step, index, left);
   return false;
 }
 
@@ -540,8 +616,10 @@ static void run(struct replica *replica, struct step *step, uint32_t index, stru
   bool finished = true;
   if (operation->type == MESSAGE_READ) {
     answer_read(replica, step, slot, operation);
-  } else if (operation->type == MESSAGE_WRITE) {
+  } else if (operation->type == MESSAGE_WRITE || operation->type == MESSAGE_BURY) {
     finished = run_write(replica, step, index, object, object_blob);
+  } else if (operation->type == MESSAGE_REAP) {
+    finished = run_reap(replica, step, index);
   } else if (operation->type == MESSAGE_STAMP) {
     finished = run_stamp(replica, step, index, object, context);
   } else if (operation->type == MESSAGE_OFFER) {
@@ -647,12 +725,16 @@ static void damage_found(struct replica *replica, struct step *step, uint32_t in
  * incarnation must not claim them. The tree's share of the record is known to nobody: its leaf is read again. */
 static enum err restore(struct replica *replica, struct step *step, uint32_t slot_index, struct blob *object) {
   struct slot *slot = &replica->slots[slot_index];
-  uint32_t index = operation_take(replica);
+  uint32_t index = operation_take(replica, step->turn);
   if (index == NONE) {
     return ERR_BUSY;
   }
-  replica->operations[index] = (struct operation){
-      .type = MESSAGE_RESTORE, .flags = MESSAGE_QUIET, .from = step->self, .slot = slot_index, .next = NONE};
+  replica->operations[index] = (struct operation){.type = MESSAGE_RESTORE,
+                                                  .flags = MESSAGE_QUIET,
+                                                  .from = step->self,
+                                                  .slot = slot_index,
+                                                  .turn = step->turn,
+                                                  .next = NONE};
   primary_forgets(replica, step);
   growth_lose(replica->growth, position_read(slot->key->data), position_read(slot->key->data));
   slot->state = SLOT_KNOWN;
@@ -700,10 +782,13 @@ static bool operation_keep(struct step *step, struct operation *operation, const
 
 /* OK, or what is wrong with the object that a write brings, or with whose replica is meant. */
 static enum err message_check(const struct message *message) {
-  if ((message->type == MESSAGE_OFFER || message->type == MESSAGE_OBJECT_DROP) && message->owner != 0) {
+  bool of_objects = message->type == MESSAGE_OFFER || message->type == MESSAGE_OBJECT_DROP ||
+                    message->type == MESSAGE_BURY || message->type == MESSAGE_REAP;
+  if (of_objects && message->owner != 0) {
     return ERR_BADARG;
   }
-  if (message->type != MESSAGE_WRITE) {
+  bool brings = message->type == MESSAGE_WRITE || (message->type == MESSAGE_BURY && message->object.size > 0);
+  if (!brings) {
     return ERR_OK;
   }
   struct object object;
@@ -723,7 +808,9 @@ void replica_message(struct replica *replica, struct step *step, uint32_t from, 
       .owner = message->owner,
       .request = message->request,
       .digest = message->digest,
+      .floor = message->floor,
       .options = message->options,
+      .turn = step->turn,
       .next = NONE,
   };
   enum err bad = message_check(message);
@@ -733,7 +820,7 @@ void replica_message(struct replica *replica, struct step *step, uint32_t from, 
     return;
   }
   uint32_t slot_index = NONE;
-  uint32_t index = operation_take(replica);
+  uint32_t index = operation_take(replica, step->turn);
   enum err err = index == NONE ? ERR_BUSY : slot_find(replica, step, message, &slot_index);
   if (err != ERR_OK) {
     COUNT(step->stats->busy);

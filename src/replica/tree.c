@@ -8,7 +8,7 @@
 
 size_t tree_memory_bytes(uint32_t bits) {
   ASSERT(bits <= TREE_BITS_MAX);
-  return ((size_t)REPLICAS_MAX * sizeof(uint64_t)) << bits;
+  return (((size_t)REPLICAS_MAX + 1u) * sizeof(uint64_t)) << bits;
 }
 
 void tree_init(struct tree *tree, void *memory, uint32_t bits, uint64_t seed) {
@@ -26,14 +26,43 @@ static uint64_t *plane_of(const struct tree *tree, uint32_t n) {
   return tree->sums + ((size_t)(n - 1) << tree->bits);
 }
 
-uint64_t tree_share(const struct tree *tree, struct bytes store_key, uint64_t digest) {
-  return digest == 0 ? 0 : bytes_hash(store_key, tree->seed ^ digest);
+static uint64_t *marks_of(const struct tree *tree) {
+  return tree->sums + ((size_t)REPLICAS_MAX << tree->bits);
+}
+
+uint64_t tree_share(const struct tree *tree, struct bytes store_key, uint64_t digest, uint32_t marks) {
+  ASSERT(marks <= TREE_MARKS);
+  return digest == 0 ? 0 : (bytes_hash(store_key, tree->seed ^ digest) & ~(uint64_t)TREE_MARKS) | marks;
+}
+
+/* What a share counts for in the word of marks: the first in its lower half, the second in its upper. */
+static uint64_t marks_in(uint64_t share) {
+  return (share & 1u) | (share >> 1u & 1u) << 32u;
 }
 
 void tree_replace(struct tree *tree, struct position position, uint32_t n, uint64_t out, uint64_t in) {
   uint64_t *sum = plane_of(tree, n) + leaf_of(tree, position.high);
   *sum = *sum - out + in;
   tree->used |= 1u << n;
+  uint64_t change = marks_in(in) - marks_in(out);
+  if (change != 0) {
+    marks_of(tree)[leaf_of(tree, position.high)] += change;
+    tree->marks += change;
+  }
+}
+
+uint32_t tree_marked(const struct tree *tree) {
+  return (uint32_t)tree->marks;
+}
+
+uint64_t tree_marked_leaf(const struct tree *tree, uint64_t from, uint64_t most) {
+  uint64_t end = UINT64_C(1) << tree->bits;
+  end = most < end - from ? from + most : end;
+  const uint64_t *marks = marks_of(tree);
+  while (from < end && marks[from] == 0) {
+    from += 1;
+  }
+  return from;
 }
 
 uint64_t tree_sum(const struct tree *tree, struct tree_node node, uint32_t least_n) {
@@ -61,6 +90,13 @@ void tree_clear(struct tree *tree, uint64_t first, uint64_t last) {
   for (uint32_t n = 1; n <= REPLICAS_MAX; n++) {
     if ((tree->used & 1u << n) != 0) {
       memset(plane_of(tree, n) + from, 0, count * sizeof(uint64_t));
+    }
+  }
+  uint64_t *marks = marks_of(tree) + from;
+  for (size_t i = 0; i < count; i++) {
+    if (marks[i] != 0) {
+      tree->marks -= marks[i];
+      marks[i] = 0;
     }
   }
 }

@@ -12,7 +12,10 @@
  * How many replicas a key has is its bucket's n, so that two replicas of a partition need not have the same keys of it:
  * sums are kept apart by n, and a node's sum is asked for "of keys with n >= so many".
  *
- * Memory: REPLICAS_MAX * 8 bytes for each leaf, of which what no n in use needs is never touched.
+ * Two bits of each share are marks of the object (there is a deletion in it; it will expire): they are counted, by
+ * leaf, so that what is to be reaped is found where it is.
+ *
+ * Memory: (REPLICAS_MAX + 1) * 8 bytes for each leaf, of which what no n in use needs is never touched.
  */
 #ifndef GRAMME_REPLICA_TREE_H
 #define GRAMME_REPLICA_TREE_H
@@ -26,8 +29,11 @@ struct tree {
   uint64_t *sums; /* borrowed: by n - 1, then by leaf */
   uint64_t seed;
   uint32_t bits;
-  uint32_t used; /* which n it has seen, as bits: what the others have are zeros */
+  uint32_t used;  /* which n it has seen, as bits: what the others have are zeros */
+  uint64_t marks; /* of all leaves */
 };
+
+#define TREE_MARKS 3u
 
 /* All positions whose first `bits` bits are those of `prefix`, which has no others. */
 struct tree_node {
@@ -38,8 +44,12 @@ struct tree_node {
 size_t tree_memory_bytes(uint32_t bits);
 /* `memory`: tree_memory_bytes(bits), zeroed, aligned to 8; borrowed. */
 void tree_init(struct tree *tree, void *memory, uint32_t bits, uint64_t seed);
-/* What a key with an object of that digest adds; 0 for an absent one. */
-uint64_t tree_share(const struct tree *tree, struct bytes store_key, uint64_t digest);
+/* What a key with an object of that digest and those marks adds; 0 for an absent one. */
+uint64_t tree_share(const struct tree *tree, struct bytes store_key, uint64_t digest, uint32_t marks);
+/* How many objects have the first mark; modulo 2^32. */
+uint32_t tree_marked(const struct tree *tree);
+/* The first leaf from this one on in which any object has a mark, but not more than so many further. */
+uint64_t tree_marked_leaf(const struct tree *tree, uint64_t from, uint64_t most);
 void tree_replace(struct tree *tree, struct position position, uint32_t n, uint64_t out, uint64_t in);
 /* Of the keys below the node that have `least_n` replicas or more. node.bits <= tree->bits. */
 uint64_t tree_sum(const struct tree *tree, struct tree_node node, uint32_t least_n);

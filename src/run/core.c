@@ -28,6 +28,8 @@ struct memory_of_store {
   struct store_value moves;
   struct store_value scrub;
   struct store_value wrote, loss, lives;
+  struct store_value floors;
+  struct store_value low;
   struct store_value incarnation;
 };
 
@@ -41,6 +43,8 @@ static void memory_free(struct memory_of_store *memory) {
   store_value_free(memory->wrote.data);
   store_value_free(memory->loss.data);
   store_value_free(memory->lives.data);
+  store_value_free(memory->floors.data);
+  store_value_free(memory->low.data);
   store_value_free(memory->incarnation.data);
 }
 
@@ -178,6 +182,8 @@ static void core_init(struct node *node, const struct memory_of_store *memory, u
       .loss = value_bytes(memory->loss),
       .lives = value_bytes(memory->lives),
       .volatile_store = !store_engine_find(options->engine)->waits,
+      .floors = value_bytes(memory->floors),
+      .low = value_bytes(memory->low),
       .sealed = memory->sealed.data != NULL,
       .tunables = node_tunables(options),
       .value_memory = node->value_memory,
@@ -219,6 +225,8 @@ bool node_core_start(struct node *node, const struct store_engine *engine, const
                  meta_read(engine, store, META_WROTE, &memory.wrote, why) &&
                  meta_read(engine, store, META_LOSS, &memory.loss, why) &&
                  meta_read(engine, store, META_LIVES, &memory.lives, why) &&
+                 meta_read(engine, store, META_FLOORS, &memory.floors, why) &&
+                 meta_read(engine, store, META_LOW, &memory.low, why) &&
                  meta_read(engine, store, META_INCARNATION, &memory.incarnation, why) &&
                  memory_check(node, &memory, &hlc_floor, why) && incarnation_take(node, engine, store, &memory, why);
   engine->close(store);

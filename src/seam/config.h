@@ -36,6 +36,8 @@ struct shard_config {
   struct bytes moves;              /* META_MOVES */
   struct bytes scrub;              /* META_SCRUB */
   struct bytes wrote, loss, lives; /* META_WROTE, META_LOSS, META_LIVES */
+  struct bytes floors;             /* META_FLOORS */
+  struct bytes low;                /* META_LOW */
   bool volatile_store;             /* objects and hints do not outlive the process */
   bool sealed;
   struct shard_tunables tunables;

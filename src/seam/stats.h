@@ -29,6 +29,9 @@
   X(sync_found, "keys found to differ from another replica's")                      \
   X(sync_mended, "keys that were made equal again with another replica's")          \
   X(sync_keys, "keys listed to compare them one by one")                            \
+  X(tombstones, "objects with a deletion in them")                                  \
+  X(reaped, "objects from which what everybody had forgotten was taken out")        \
+  X(buried, "versions that came back and were known to be dead")                    \
   X(sync_bytes, "bytes received and sent to compare replicas and to mend them")     \
   X(losses, "times that the data directory was found emptied or old")               \
   X(resynced, "objects that this node had lost, as far as it was not all, and got back") \

@@ -41,6 +41,8 @@ static bool has_store_key(enum message_type type) {
   case MESSAGE_OBJECT_DROP:
   case MESSAGE_DAMAGED:
   case MESSAGE_RESTORE:
+  case MESSAGE_BURY:
+  case MESSAGE_REAP:
     return true;
   case MESSAGE_HEARTBEAT:
   case MESSAGE_GOSSIP:
@@ -56,6 +58,8 @@ static bool has_store_key(enum message_type type) {
   case MESSAGE_PULLED:
   case MESSAGE_COMPARE:
   case MESSAGE_COMPARED:
+  case MESSAGE_FLOORS:
+  case MESSAGE_FLOORS_HELD:
     return false;
   }
   ASSERT(false); /* a message of no type */
@@ -204,14 +208,14 @@ void step_worked(const struct step *step, enum admit_kind kind, uint64_t bytes) 
 }
 
 uint64_t token_make(enum token_owner owner, uint64_t value) {
-  ASSERT(owner >= TOKEN_REPLICA && owner <= TOKEN_SCRUB);
+  ASSERT(owner >= TOKEN_REPLICA && owner <= TOKEN_REAPER);
   ASSERT(value <= TOKEN_VALUE_MASK);
   return ((uint64_t)owner << TOKEN_VALUE_BITS) | value;
 }
 
 enum token_owner token_owner(uint64_t token) {
   uint64_t owner = token >> TOKEN_VALUE_BITS;
-  ASSERT(owner >= TOKEN_REPLICA && owner <= TOKEN_SCRUB);
+  ASSERT(owner >= TOKEN_REPLICA && owner <= TOKEN_REAPER);
   return (enum token_owner)owner;
 }
 

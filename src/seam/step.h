@@ -42,6 +42,9 @@ struct step {
   bool lost_little;           /* most of it is still there */
   bool all_done;              /* all members go by `ring` alone: base == ring, and each has said DONE of it */
   uint32_t epoch;             /* how often the live layouts have changed since the start of this node */
+  uint32_t turn;              /* counts the times between low-water marks: see member/low.h */
+  uint64_t settled_low;       /* all that any node had begun by then is over, everywhere */
+  uint64_t waves;             /* how often all members have made a turn since this node's start */
   const struct bucket_table *buckets;
   uint64_t buckets_digest; /* changes with what they say */
   const bool *up;          /* by index into ring->members; this node itself is always up */
@@ -75,7 +78,17 @@ bool step_may_work(const struct step *step, enum admit_kind kind, uint32_t with,
 void step_worked(const struct step *step, enum admit_kind kind, uint64_t bytes);
 
 /* Storage tokens say whose they are in their top byte. */
-enum token_owner { TOKEN_REPLICA = 1, TOKEN_HANDOFF, TOKEN_MEMBER, TOKEN_MOVE, TOKEN_GROWTH, TOKEN_SYNC, TOKEN_SCRUB };
+enum token_owner {
+  TOKEN_REPLICA = 1,
+  TOKEN_HANDOFF,
+  TOKEN_MEMBER,
+  TOKEN_MOVE,
+  TOKEN_GROWTH,
+  TOKEN_SYNC,
+  TOKEN_SCRUB,
+  TOKEN_FLOORS,
+  TOKEN_REAPER
+};
 uint64_t token_make(enum token_owner owner, uint64_t value);
 enum token_owner token_owner(uint64_t token);
 uint64_t token_value(uint64_t token); /* low 56 bits */

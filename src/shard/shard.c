@@ -8,6 +8,7 @@
 #include "handoff/handoff.h"
 #include "member/member.h"
 #include "move/move.h"
+#include "replica/reaper.h"
 #include "replica/replica.h"
 #include "scrub/scrub.h"
 #include "sync/sync.h"
@@ -28,6 +29,8 @@ struct shard {
   struct local_queue local;
   struct member *member;
   struct growth *growth;
+  struct floors *floors;
+  struct reaper *reaper;
   struct sync *sync;
   struct scrub *scrub;
   struct replica *replica;
@@ -45,7 +48,7 @@ static size_t align64(size_t size) {
 size_t shard_size(void) {
   return align64(sizeof(struct shard)) + align64(member_size()) + align64(replica_size()) + align64(coord_size()) +
          align64(handoff_size()) + align64(move_size()) + align64(growth_size()) + align64(sync_size()) +
-         align64(scrub_size()) + align64(version_scratch_size());
+         align64(scrub_size()) + align64(floors_size()) + align64(reaper_size()) + align64(version_scratch_size());
 }
 
 static void *carve(uint8_t **memory, size_t size) {
@@ -71,11 +74,15 @@ struct shard *shard_init(void *memory, const struct shard_config *config) {
   uint64_t hash_seed = prng_u64(&shard->prng);
   shard->member = member_init(carve(&rest, member_size()), config);
   shard->growth = growth_init(carve(&rest, growth_size()), config);
-  shard->replica = replica_init(carve(&rest, replica_size()), config->actor, stand_in, hash_seed, shard->growth);
+  shard->floors = floors_init(carve(&rest, floors_size()), config);
+  shard->reaper = reaper_init(carve(&rest, reaper_size()), shard->growth, shard->floors);
+  shard->replica =
+      replica_init(carve(&rest, replica_size()), config->actor, stand_in, hash_seed, shard->growth, shard->floors);
+  hlc_raise(&shard->hlc, member_low(shard->member));
   shard->coord = coord_init(carve(&rest, coord_size()), (uint32_t)prng_u64(&shard->prng));
   shard->handoff = handoff_init(carve(&rest, handoff_size()), (uint32_t)prng_u64(&shard->prng));
-  shard->move = move_init(carve(&rest, move_size()), config, (uint32_t)prng_u64(&shard->prng));
-  shard->sync = sync_init(carve(&rest, sync_size()), shard->growth, (uint32_t)prng_u64(&shard->prng));
+  shard->move = move_init(carve(&rest, move_size()), config, shard->floors, (uint32_t)prng_u64(&shard->prng));
+  shard->sync = sync_init(carve(&rest, sync_size()), shard->growth, shard->floors, (uint32_t)prng_u64(&shard->prng));
   shard->scrub = scrub_init(carve(&rest, scrub_size()), config, shard->growth, (uint32_t)prng_u64(&shard->prng));
   admit_init(&shard->admit);
   shard->scratch = carve(&rest, version_scratch_size());
@@ -87,6 +94,7 @@ void shard_deinit(struct shard *shard) {
   ASSERT(shard->local.count == 0);
   scrub_deinit(shard->scrub);
   sync_deinit(shard->sync);
+  reaper_deinit(shard->reaper);
   move_deinit(shard->move);
   handoff_deinit(shard->handoff);
   coord_deinit(shard->coord);
@@ -123,6 +131,7 @@ static void on_message(struct shard *shard, struct step *step, uint32_t from, co
     member_message(shard->member, step, from, message);
     break;
   case MESSAGE_WRITE:
+  case MESSAGE_BURY:
     member_note_data(shard->member, step);
     if (message->owner == 0 && message->key.size >= POSITION_BYTES) {
       move_note_write(shard->move, step, message->key);
@@ -142,6 +151,7 @@ static void on_message(struct shard *shard, struct step *step, uint32_t from, co
   case MESSAGE_HINT_DROP:
   case MESSAGE_OFFER:
   case MESSAGE_OBJECT_DROP:
+  case MESSAGE_REAP:
     replica_message(shard->replica, step, from, message);
     break;
   case MESSAGE_FORWARD: {
@@ -176,6 +186,8 @@ static void on_message(struct shard *shard, struct step *step, uint32_t from, co
     break;
   case MESSAGE_COMPARE:
   case MESSAGE_COMPARED:
+  case MESSAGE_FLOORS:
+  case MESSAGE_FLOORS_HELD:
     sync_message(shard->sync, step, from, message);
     break;
   case MESSAGE_DAMAGED:
@@ -215,12 +227,22 @@ static bool message_is_allowed(const struct shard *shard, const struct step *ste
   return member_allows(shard->member, step, from, message->type);
 }
 
+/* Would it make a copy of what has been said to be over? */
+static bool is_over(const struct shard *shard, const struct message *message) {
+  bool copies = message->type == MESSAGE_WRITE || message->type == MESSAGE_BURY;
+  return copies && message->hlc < member_low(shard->member);
+}
+
 static void on_remote_message(struct shard *shard, struct step *step, uint32_t from, const struct message *message) {
   if (!message_is_allowed(shard, step, from, message)) {
     COUNT(shard->stats.messages_bad);
     return;
   }
   member_heard(shard->member, step, from, message);
+  if (is_over(shard, message)) {
+    COUNT(shard->stats.messages_late);
+    return;
+  }
   on_message(shard, step, from, message);
 }
 
@@ -270,9 +292,13 @@ static void on_commit_done(struct shard *shard, struct step *step, const struct 
   case TOKEN_SCRUB:
     scrub_commit_done(shard->scrub, step, event->commit.err);
     break;
+  case TOKEN_FLOORS:
+    floors_commit_done(shard->floors, step, event->commit.err);
+    break;
   case TOKEN_HANDOFF:
   case TOKEN_GROWTH:
   case TOKEN_SYNC:
+  case TOKEN_REAPER:
     ASSERT(false && "they commit through the replica, or nothing");
   }
 }
@@ -294,8 +320,12 @@ static void on_scan_done(struct shard *shard, struct step *step, const struct ev
   case TOKEN_SCRUB:
     scrub_scan_done(shard->scrub, step, event);
     break;
+  case TOKEN_REAPER:
+    reaper_scan_done(shard->reaper, step, event);
+    break;
   case TOKEN_REPLICA:
   case TOKEN_MEMBER:
+  case TOKEN_FLOORS:
     ASSERT(false && "they do not scan");
   }
 }
@@ -341,17 +371,27 @@ static void drain_local(struct shard *shard, struct step *step) {
   }
 }
 
+/* Is all that was begun here before this turn over? */
+static bool is_past(const struct shard *shard, uint32_t turn) {
+  return coord_is_past(shard->coord, turn) && replica_is_past(shard->replica, turn) &&
+         handoff_is_past(shard->handoff, turn) && sync_is_past(shard->sync, turn);
+}
+
 static void tick(struct shard *shard, struct step *step) {
   admit_tick(&shard->admit, &step->tunables->background, step->now_ns);
   shard->health.held_back = (uint16_t)admit_held_back(&shard->admit);
   handoff_totals(shard->handoff, &shard->health.hints, &shard->health.oldest_hint_ms);
   move_totals(shard->move, step, &shard->health);
   sync_totals(shard->sync, step, &shard->health);
+  shard->health.tombstones = shard->stats.tombstones = tree_marked(growth_tree(shard->growth));
+  shard->health.floor_ms = hlc_ms(floors_least(shard->floors));
   shard->health_epoch = step->epoch;
   member_set_health(shard->member, &shard->health);
   const struct member_progress progress = {.settled = coord_is_settled(shard->coord, step->epoch),
                                            .idle = coord_is_idle(shard->coord),
                                            .resynced = move_is_resynced(shard->move, step),
+                                           .quiet = move_is_quiet(shard->move, step),
+                                           .past = is_past(shard, step->turn),
                                            .holds = move_is_complete(shard->move, step)};
   member_note_progress(shard->member, step, &progress);
   member_tick(shard->member, step);
@@ -360,6 +400,8 @@ static void tick(struct shard *shard, struct step *step) {
   growth_tick(shard->growth, step);
   sync_tick(shard->sync, step);
   scrub_tick(shard->scrub, step);
+  floors_tick(shard->floors, step);
+  reaper_tick(shard->reaper, step);
   if (sync_is_waited_for(shard->sync)) {
     sync_tell_waiters(shard->sync, step, member_least_settled(shard->member));
   }
@@ -393,6 +435,7 @@ void shard_step(struct shard *shard, const struct event *event, struct effects *
   };
   member_view(shard->member, &step);
   growth_look(shard->growth, &step);
+  floors_look(shard->floors, &step);
   on_event(shard, &step, event);
   drain_local(shard, &step);
   if (event->kind == EVENT_TICK) {
@@ -424,6 +467,10 @@ uint64_t shard_deadline(const struct shard *shard) {
   deadline = growth < deadline ? growth : deadline;
   deadline = sync < deadline ? sync : deadline;
   deadline = scrub < deadline ? scrub : deadline;
+  uint64_t floors = floors_deadline(shard->floors);
+  uint64_t reaper = reaper_deadline(shard->reaper);
+  deadline = floors < deadline ? floors : deadline;
+  deadline = reaper < deadline ? reaper : deadline;
   return coord < deadline ? coord : deadline;
 }
 

@@ -23,6 +23,14 @@ void compare_write_family(struct writer *w, const struct tree *tree, struct tree
   }
 }
 
+bool compared_read_head(struct bytes answer, uint32_t sums, struct compared_head *head) {
+  struct reader r = reader_make(answer);
+  head->bits = read_u8(&r);
+  head->life = read_u64(&r);
+  head->floor = read_u64(&r);
+  return answer.size == COMPARED_FIXED_BYTES + (sums + 7u) / 8u && !r.failed;
+}
+
 /* -- engagements ----------------------------------------------------------------------- */
 
 bool engage(struct sync *sync, const struct step *step, uint32_t partition, uint32_t with) {
@@ -110,7 +118,7 @@ void compare_answer(struct sync *sync, struct step *step, uint32_t from, const s
   head.sizes = read_u64(&r);
   head.bits = read_u8(&r);
   head.child_bits = read_u8(&r);
-  uint8_t differ[1u + SUMS_MAX / 8u] = {0};
+  uint8_t differ[COMPARED_FIXED_BYTES + SUMS_MAX / 8u] = {0};
   uint64_t last = 0;
   uint32_t sums = 0;
   ASSERT(from != step->self);
@@ -123,11 +131,15 @@ void compare_answer(struct sync *sync, struct step *step, uint32_t from, const s
     err = ERR_BUSY;
   }
   while (err == ERR_OK && reader_left(&r) > 0) {
-    if (!family_compare(growth_tree(sync->growth), &head, &r, &last, differ + 1, &sums)) {
+    if (!family_compare(growth_tree(sync->growth), &head, &r, &last, differ + COMPARED_FIXED_BYTES, &sums)) {
       COUNT(step->stats->messages_bad);
       err = ERR_BADARG;
     }
   }
-  differ[0] = (uint8_t)growth_tree(sync->growth)->bits;
-  answer(step, from, message, err, (struct bytes){differ, 1u + (sums + 7u) / 8u});
+  struct writer w = writer_make(differ, COMPARED_FIXED_BYTES);
+  write_u8(&w, (uint8_t)growth_tree(sync->growth)->bits);
+  write_u64(&w, sync->life);
+  write_u64(&w, floors_get(sync->floors, message->partition));
+  ASSERT(!w.failed);
+  answer(step, from, message, err, (struct bytes){differ, COMPARED_FIXED_BYTES + (sums + 7u) / 8u});
 }

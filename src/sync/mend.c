@@ -2,6 +2,7 @@
 #include "base/assert.h"
 #include "base/plant.h"
 #include "sync/state.h"
+#include "version/prune.h"
 
 static void mend_clear(struct mend *mend) {
   blob_put(mend->key);
@@ -91,19 +92,22 @@ static void read_theirs(struct sync *sync, struct step *step, const struct sessi
   step_send(step, session->node, &read);
 }
 
+/* A write is a BURY when its writer knows what is dead. */
 static void write_there(struct sync *sync, struct step *step, const struct session *session, struct mend *mend) {
-  struct message write = mend_says(sync, session, mend, MESSAGE_WRITE);
+  struct message write = mend_says(sync, session, mend, session->floor > 0 ? MESSAGE_BURY : MESSAGE_WRITE);
+  write.floor = session->floor;
   write.object = blob_bytes(mend->mine);
   write.object_blob = mend->mine;
   mend->state = MEND_WRITING;
   mend->there = true;
-  sync_spend(step, mend->mine->size + FRAME_HEADER_BYTES);
+  sync_spend(step, write.object.size + FRAME_HEADER_BYTES);
   step_send(step, session->node, &write);
 }
 
 static void write_here(struct sync *sync, struct step *step, const struct session *session, struct mend *mend,
                        const struct message *theirs) {
-  struct message write = mend_says(sync, session, mend, MESSAGE_WRITE);
+  struct message write = mend_says(sync, session, mend, theirs->floor > 0 ? MESSAGE_BURY : MESSAGE_WRITE);
+  write.floor = theirs->floor;
   write.object = theirs->object;
   write.object_blob = theirs->object_blob;
   mend->state = MEND_WRITING;
@@ -111,37 +115,55 @@ static void write_here(struct sync *sync, struct step *step, const struct sessio
   step_send(step, step->self, &write);
 }
 
+/* Both know that deletion, or will soon: each forgets it by itself. */
+static bool is_forgotten(const struct session *session, struct bytes mine, struct bytes theirs) {
+  struct bytes one = mine.size == 0 ? theirs : mine;
+  bool alone = mine.size == 0 || theirs.size == 0;
+  return alone && session->floor > 0 && object_is_garbage(one, session->floor);
+}
+
 static void was_offered(struct sync *sync, struct step *step, struct session *session, struct mend *mend,
                         enum err err) {
   bool left = PLANTED(mend_one_way) && mend->theirs_digest != 0;
+  struct bytes mine = blob_bytes(mend->mine);
   if (err == ERR_OK || left) {
     mend_end(sync, step, session, mend, true); /* it has come meanwhile */
   } else if (err != ERR_ABSENT) {
     mend_end(sync, step, session, mend, false);
-  } else if (mend->theirs_digest == 0) {
+  } else if (mend->theirs_digest != 0) {
+    read_theirs(sync, step, session, mend, false);
+  } else if (is_forgotten(session, mine, BYTES_NONE)) {
+    mend_end(sync, step, session, mend, true);
+  } else if (object_dead(mine, BYTES_NONE, session->theirs_floor) != PRUNED_NOTHING) {
+    read_theirs(sync, step, session, mend, false); /* if they have it not, it is dead */
+  } else {
     mend_found(sync, step, session, mend);
     write_there(sync, step, session, mend);
-  } else {
-    read_theirs(sync, step, session, mend, false);
   }
 }
 
 static void was_read(struct sync *sync, struct step *step, struct session *session, struct mend *mend,
                      const struct message *message) {
   struct bytes mine = blob_bytes(mend->mine);
+  struct bytes theirs = message->object;
   bool is_clock = (message->flags & MESSAGE_CLOCK) != 0;
-  sync_spend(step, message->object.size + FRAME_HEADER_BYTES);
+  sync_spend(step, theirs.size + FRAME_HEADER_BYTES);
   if (message->err != ERR_OK || (mend->full && is_clock)) {
     mend_end(sync, step, session, mend, false);
     return;
   }
-  if (message->object.size == 0 || message->digest == mend->mine_digest) {
+  enum pruned dead = object_dead(mine, theirs, message->floor);
+  enum pruned theirs_dead = object_dead(theirs, mine, session->floor);
+  bool gone = theirs.size == 0 && dead == PRUNED_NOTHING;
+  if (gone || message->digest == mend->mine_digest || is_forgotten(session, mine, theirs)) {
     mend_end(sync, step, session, mend, true); /* gone, or the same by now */
     return;
   }
   mend_found(sync, step, session, mend);
-  bool take = mend->mine == NULL || !object_descends(mine, message->object);
-  bool give = mend->mine != NULL && !object_descends(message->object, mine);
+  bool take =
+      dead != PRUNED_NOTHING || (theirs_dead != PRUNED_ALL && (mend->mine == NULL || !object_descends(mine, theirs)));
+  bool give =
+      theirs_dead != PRUNED_NOTHING || (dead != PRUNED_ALL && mend->mine != NULL && !object_descends(theirs, mine));
   if (take && is_clock) {
     read_theirs(sync, step, session, mend, true);
     return;

@@ -16,8 +16,7 @@ static bool is_waited_for(const struct sync *sync) {
   return sync->asked > sync->settled;
 }
 
-/* The rank by which the partition is compared with the member, or 0: it is not, or not by this node. */
-static uint32_t rank_of(const struct pairing *pairing, uint32_t member) {
+uint32_t round_rank(const struct pairing *pairing, uint32_t member) {
   for (uint32_t rank = pairing->own_rank + 1u; rank < pairing->count; rank++) {
     if (pairing->members[rank] == member) {
       return rank;
@@ -30,10 +29,14 @@ static void round_begin(struct sync *sync, const struct step *step) {
   struct round *round = &sync->round;
   uint32_t generation = round->generation;
   ASSERT(sync->sessions == 0);
-  *round = (struct round){.phase = ROUND_ROOTS, .begun_ns = step->now_ns, .asked = sync->asked};
+  *round =
+      (struct round){.phase = ROUND_ROOTS, .begun_ns = step->now_ns, .asked = sync->asked, .low = step->settled_low};
   round->generation = generation;
   for (uint32_t i = 0; i < step->reading->member_count; i++) {
     sync->partners[i].failed = false;
+  }
+  for (uint32_t i = 0; i < sync->partition_count; i++) {
+    sync->pairings[i].clean = 0;
   }
 }
 
@@ -50,6 +53,7 @@ static void round_end(struct sync *sync, const struct step *step) {
     sync->complete_ns = round->begun_ns;
     sync->settled = round->found == 0 && round->asked > sync->settled ? round->asked : sync->settled;
   }
+  settle_round(sync, step);
   uint64_t interval_ns = step->tunables->sync_round_ns;
   round->phase = ROUND_IDLE;
   round->due_ns = interval_ns == 0 ? step->now_ns + IDLE_NS : round->begun_ns + interval_ns;
@@ -66,7 +70,7 @@ static uint32_t roots_gather(struct sync *sync) {
   round->count = 0;
   while (round->partition < sync->partition_count && round->count < SYNC_ROOTS_MAX) {
     struct pairing *pairing = &sync->pairings[round->partition];
-    if (rank_of(pairing, round->member) != 0) {
+    if (round_rank(pairing, round->member) != 0) {
       round->roots[round->count] = (uint16_t)round->partition;
       round->count += 1;
     }
@@ -90,7 +94,7 @@ static bool roots_send(struct sync *sync, struct step *step) {
   compare_write_head(&w, &head);
   for (uint32_t i = 0; i < round->count; i++) {
     uint32_t partition = round->roots[i];
-    uint32_t rank = rank_of(&sync->pairings[partition], round->member);
+    uint32_t rank = round_rank(&sync->pairings[partition], round->member);
     compare_write_family(&w, growth_tree(sync->growth), root_of(sync, partition), 0, rank + 1u);
   }
   ASSERT(!w.failed && w.size == object->size);
@@ -149,16 +153,19 @@ void round_message(struct sync *sync, struct step *step, uint32_t from, const st
     return;
   }
   sync_spend(step, message->object.size + FRAME_HEADER_BYTES);
-  if (message->err != ERR_OK || message->object.size != 1u + (round->count + 7u) / 8u ||
-      message->object.data[0] < sync->partition_bits || message->object.data[0] > TREE_BITS_MAX) {
+  struct compared_head head;
+  if (message->err != ERR_OK || !compared_read_head(message->object, round->count, &head) ||
+      head.bits < sync->partition_bits || head.bits > TREE_BITS_MAX) {
     member_fail(sync);
     return;
   }
-  sync->partners[round->member].bits = message->object.data[0];
+  settle_met(sync, round->member, head.life);
+  sync->partners[round->member].bits = head.bits;
   for (uint32_t i = 0; i < round->count; i++) {
     struct pairing *pairing = &sync->pairings[round->roots[i]];
-    uint32_t rank = rank_of(pairing, round->member);
-    bool differs = (message->object.data[1u + i / 8u] >> i % 8u & 1u) != 0;
+    uint32_t rank = round_rank(pairing, round->member);
+    bool differs = (message->object.data[COMPARED_FIXED_BYTES + i / 8u] >> i % 8u & 1u) != 0;
+    pairing->clean = (uint8_t)(pairing->clean | (differs ? 0u : 1u << rank));
     if (differs) {
       sync_todo_set(sync, pairing, rank, true);
     } else { /* whatever did is mended, by whomever */

@@ -45,6 +45,7 @@ static void session_end(struct sync *sync, struct step *step, struct session *se
   struct pairing *pairing = &sync->pairings[session->partition];
   struct partner *partner = &sync->partners[pairing->members[session->rank]];
   partner->failed = partner->failed || failed || session->failed > 0;
+  pairing->clean = (uint8_t)(pairing->clean | (failed || session->failed > 0 ? 0u : 1u << session->rank));
   sync_todo_set(sync, pairing, session->rank, false);
   sync->round.gone_into += 1;
   disengage(sync, session->partition, step->self);
@@ -172,14 +173,17 @@ static void compared(struct sync *sync, struct step *step, struct session *sessi
     session_put_off(sync, step, session);
     return;
   }
-  if (message->err != ERR_OK || message->object.size != 1u + (children + 7u) / 8u) {
+  struct compared_head head;
+  const struct partner *partner = &sync->partners[sync->pairings[session->partition].members[session->rank]];
+  if (message->err != ERR_OK || !compared_read_head(message->object, children, &head) || head.life != partner->life) {
     session_end(sync, step, session, true);
     return;
   }
+  session->theirs_floor = head.floor;
   uint32_t differ = 0;
   uint32_t count = 0;
   for (uint32_t i = 0; i < children; i++) {
-    uint32_t bit = message->object.data[1u + i / 8u] >> i % 8u & 1u;
+    uint32_t bit = message->object.data[COMPARED_FIXED_BYTES + i / 8u] >> i % 8u & 1u;
     differ |= bit << i;
     count += bit;
   }
@@ -257,6 +261,8 @@ static void pulled(struct sync *sync, struct step *step, struct session *session
     return;
   }
   ask(sync, step, session, SESSION_SCANNING);
+  session->turn = step->turn;
+  session->floor = floors_get(sync->floors, session->partition);
   uint64_t token = token_make(TOKEN_SYNC, (uint64_t)session->generation << 8u | (uint64_t)(session - sync->list));
   step_scan(step, token, SPACE_OBJECTS, from, whole == 0 ? NULL : prefix, LIST_MAX, MOVE_BATCH_BYTES, false);
   blob_put(prefix);
@@ -445,6 +451,16 @@ void sessions_tick(struct sync *sync, struct step *step) {
       session_end(sync, step, session, true);
     }
   }
+}
+
+bool sessions_are_past(const struct sync *sync, uint32_t turn) {
+  bool past = true;
+  for (uint32_t i = 0; i < SYNC_SESSIONS_MAX; i++) {
+    const struct session *session = &sync->list[i];
+    bool holds = session->state == SESSION_SCANNING || session->state == SESSION_MENDING;
+    past = past && (!holds || session->turn == turn);
+  }
+  return past;
 }
 
 uint64_t sessions_deadline(const struct sync *sync) {

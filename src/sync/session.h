@@ -58,6 +58,9 @@ struct session {
   uint8_t rank; /* of the other node */
   uint32_t node;
   uint32_t generation;
+  uint32_t turn;         /* step->turn when what is being mended was read */
+  uint64_t floor;        /* of the partition here, when the own store was scanned */
+  uint64_t theirs_floor; /* there, as it said last */
   uint64_t due_ns;
   uint32_t bits; /* of the smaller tree of the two */
   uint32_t failed;
@@ -77,6 +80,7 @@ struct session {
 void sessions_begin(struct sync *sync, struct step *step);
 void sessions_reset(struct sync *sync);
 void sessions_tick(struct sync *sync, struct step *step);
+bool sessions_are_past(const struct sync *sync, uint32_t turn);
 uint64_t sessions_deadline(const struct sync *sync);
 void session_message(struct sync *sync, struct step *step, uint32_t unit, uint32_t from, const struct message *message);
 /* All mends have ended. */

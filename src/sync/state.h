@@ -1,6 +1,6 @@
 /* What the files of anti-entropy share. sync.c: the table of partitions, dispatch, views. round.c: the
  * schedule, and the roots. session.c: one partition with one other replica, from the root down to the keys. mend.c: one
- * key. compare.c: answering.
+ * key. compare.c: answering. settle.c: floors.
  *
  * Numbers of requests: u8 tag  u8 unit (a session, or the roots)  u32 generation  u16 index. A unit takes a new
  * generation with each thing that it asks, so that what answers an earlier one is known to be late.
@@ -13,6 +13,7 @@
 
 #include "sync/compare.h"
 #include "sync/session.h"
+#include "sync/settle.h"
 #include "sync/sync.h"
 
 #define SYNC_TAG 4u
@@ -34,12 +35,20 @@ struct pairing {
   uint8_t todo; /* by rank: roots differ */
   uint16_t members[REPLICAS_MAX];
   uint32_t differ[REPLICAS_MAX]; /* keys found to differ and not mended */
+  /* On its way to the next floor: see settle.h. */
+  uint8_t stage;  /* enum settle_stage */
+  uint8_t clean;  /* by rank: in this round nothing differed, or all of it was mended */
+  uint8_t told;   /* by rank: has the floor durably */
+  uint8_t marked; /* by rank: has the reap mark */
+  uint64_t floor;
+  uint64_t due_wave; /* ALL_HAVE: when so many are over */
 };
 
 /* Another member. */
 struct partner {
   bool failed;   /* in this round something could not be compared */
   uint32_t bits; /* of its tree */
+  uint64_t life; /* which of its lives we have compared with; 0: none */
   uint64_t whole_ns, found;
 };
 
@@ -57,6 +66,7 @@ struct round {
   uint64_t due_ns; /* IDLE: the next begins */
   uint64_t begun_ns;
   uint32_t asked; /* the highest ask when it began */
+  uint64_t low;   /* all that was begun by then was over when it began */
   uint64_t found; /* keys */
   uint32_t member, partition;
   /* MENDING: when it began, what had been spent then, and how many partitions have been gone into since */
@@ -71,7 +81,11 @@ struct round {
 };
 
 struct sync {
-  const struct growth *growth; /* borrowed */
+  const struct growth *growth; /* borrowed, as are */
+  struct floors *floors;
+  uint64_t life;      /* another one with each start of the node */
+  uint32_t settling;  /* partitions that are on their way to a floor beyond comparing */
+  uint64_t settle_ns; /* when they are to be looked at */
   uint64_t layout, sizes_digest;
   uint32_t n_max;
   uint32_t partition_count, partition_bits; /* 0: no table */
@@ -103,6 +117,8 @@ void sync_differ_add(struct sync *sync, const struct session *session, int32_t k
 void round_reset(struct sync *sync, const struct step *step);
 void round_tick(struct sync *sync, struct step *step);
 void round_message(struct sync *sync, struct step *step, uint32_t from, const struct message *message);
+/* The rank by which the partition is compared with the member, or 0: it is not, or not by this node. */
+uint32_t round_rank(const struct pairing *pairing, uint32_t member);
 uint64_t round_deadline(const struct sync *sync);
 
 #endif

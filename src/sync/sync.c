@@ -12,11 +12,13 @@ size_t sync_size(void) {
   return (sizeof(struct sync) + 63u) & ~(size_t)63u;
 }
 
-struct sync *sync_init(void *memory, const struct growth *growth, uint32_t first) {
-  ASSERT(memory != NULL && growth != NULL);
+struct sync *sync_init(void *memory, const struct growth *growth, struct floors *floors, uint32_t first) {
+  ASSERT(memory != NULL && growth != NULL && floors != NULL);
   struct sync *sync = memory;
   memset(sync, 0, sizeof *sync);
   sync->growth = growth;
+  sync->floors = floors;
+  sync->life = (uint64_t)first + 1u;
   sync->generation = first;
   return sync;
 }
@@ -44,6 +46,7 @@ static void table_begin(struct sync *sync, const struct step *step) {
     sync->n_max -= 1;
   }
   sync->next = 0;
+  sync->settling = 0;
   sync->differ = 0;
   sync->todo = 0;
   memset(sync->engaged, 0, sizeof sync->engaged);
@@ -121,6 +124,8 @@ void sync_message(struct sync *sync, struct step *step, uint32_t from, const str
   table_look(sync, step);
   if (message->type == MESSAGE_COMPARE) {
     compare_answer(sync, step, from, message);
+  } else if (message->type == MESSAGE_FLOORS || message->type == MESSAGE_FLOORS_HELD) {
+    settle_message(sync, step, from, message);
   } else if (!sync_owns_request(message->request) || unit > SYNC_UNIT_ROOTS) {
     COUNT(step->stats->messages_bad);
   } else if (unit == SYNC_UNIT_ROOTS) {
@@ -138,7 +143,12 @@ void sync_tick(struct sync *sync, struct step *step) {
   if (table_is_made(sync)) {
     sessions_tick(sync, step);
     round_tick(sync, step);
+    settle_tick(sync, step);
   }
+}
+
+bool sync_is_past(const struct sync *sync, uint32_t turn) {
+  return sessions_are_past(sync, turn);
 }
 
 uint64_t sync_deadline(const struct sync *sync) {
@@ -151,6 +161,7 @@ uint64_t sync_deadline(const struct sync *sync) {
   uint64_t deadline = round_deadline(sync);
   uint64_t sessions = sessions_deadline(sync);
   deadline = sessions < deadline ? sessions : deadline;
+  deadline = sync->settling > 0 && sync->settle_ns < deadline ? sync->settle_ns : deadline;
   return sync->waiter_count > 0 && sync->waiters_due_ns < deadline ? sync->waiters_due_ns : deadline;
 }
 

@@ -26,23 +26,27 @@
 #ifndef GRAMME_SYNC_SYNC_H
 #define GRAMME_SYNC_SYNC_H
 
+#include "replica/floors.h"
 #include "replica/growth.h"
 #include "seam/step.h"
 
 struct sync;
 
 size_t sync_size(void);
-/* `memory` has sync_size() bytes, aligned to 64, zeroed. `growth` is borrowed. `first`: where the numbers of requests
- * begin (see coord.h). */
-struct sync *sync_init(void *memory, const struct growth *growth, uint32_t first);
+/* `memory` has sync_size() bytes, aligned to 64, zeroed. `growth` and `floors` are borrowed. `first`: where the numbers
+ * of requests begin (see coord.h). */
+struct sync *sync_init(void *memory, const struct growth *growth, struct floors *floors, uint32_t first);
 /* Gives back every blob that is held: before the pool goes. */
 void sync_deinit(struct sync *sync);
 
 void sync_tick(struct sync *sync, struct step *step);
 uint64_t sync_deadline(const struct sync *sync);
-/* COMPARE from others; COMPARED, PULLED, READ_REPLY and WRITE_ACK whose number is this module's. */
+/* COMPARE, FLOORS and FLOORS_HELD from others; COMPARED, PULLED, READ_REPLY and WRITE_ACK whose number is this
+ * module's. */
 void sync_message(struct sync *sync, struct step *step, uint32_t from, const struct message *message);
 void sync_scan_done(struct sync *sync, struct step *step, const struct event *event);
+/* Nothing is being mended that was read before this turn (see member/low.h). */
+bool sync_is_past(const struct sync *sync, uint32_t turn);
 bool sync_owns_request(uint64_t request);
 
 /* Asks all nodes for a clean round; the number of the ask. */

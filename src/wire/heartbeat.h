@@ -63,6 +63,10 @@ struct heartbeat {
   uint64_t history_digest; /* of all that it knows */
   uint64_t props_digest;   /* of the bucket properties that it knows */
   uint64_t fences;         /* whom it does not listen to: a bit each, see member/detector.h */
+  uint64_t low;            /* its low-water mark: see member/low.h */
+  uint64_t echo;           /* the receiver's clock, as heard here when the last turn began: see member/low.h */
+  uint64_t tombstones;     /* objects with a deletion in them */
+  uint64_t floor_ms;       /* wall clock: the lowest floor of its partitions that have some, 0 none */
 };
 
 struct gossip {

@@ -10,7 +10,7 @@
 #define OFFSET_CHECKED 8u /* the checksum is over what follows, seeded with the body size before it */
 
 #define POSITION_SIZE 16u /* a store key begins with one; ring/position.h stands above this layer */
-#define HEARTBEAT_SIZE (26u + 32u + 16u + 25u + 24u + 14u + 41u)
+#define HEARTBEAT_SIZE (26u + 32u + 16u + 25u + 24u + 14u + 41u + 32u)
 #define GOSSIP_SIZE 16u
 #define OPTIONS_SIZE 13u
 #define PUT_FLAGS_ALL ((unsigned)PUT_TOMBSTONE | (unsigned)PUT_KEEP_EXPIRY)
@@ -29,6 +29,7 @@ enum field {
   FIELD_OBJECT = 256,
   FIELD_CONTEXT = 512,
   FIELD_CURSOR = 1024, /* in `key` too: a store key or nothing */
+  FIELD_FLOOR = 2048,
 };
 
 #define FIELDS_IN_KEY ((unsigned)FIELD_KEY | (unsigned)FIELD_REASON | (unsigned)FIELD_CURSOR)
@@ -55,7 +56,7 @@ static unsigned fields_of(unsigned type) {
   case MESSAGE_READ:
     return FIELD_KEY;
   case MESSAGE_READ_REPLY:
-    return FIELD_ERR | FIELD_DIGEST | FIELD_OBJECT;
+    return FIELD_ERR | FIELD_DIGEST | FIELD_FLOOR | FIELD_OBJECT;
   case MESSAGE_FORWARD:
     return FIELD_OPTIONS | FIELD_KEY | FIELD_OBJECT | FIELD_CONTEXT;
   case MESSAGE_FORWARD_REPLY:
@@ -63,13 +64,18 @@ static unsigned fields_of(unsigned type) {
   case MESSAGE_PULL:
     return FIELD_DIGEST | FIELD_CURSOR;
   case MESSAGE_PULLED:
-    return FIELD_ERR | FIELD_OBJECT;
+    return FIELD_ERR | FIELD_FLOOR | FIELD_OBJECT;
   case MESSAGE_OFFER:
     return FIELD_DIGEST | FIELD_KEY;
   case MESSAGE_COMPARE:
     return FIELD_OBJECT;
   case MESSAGE_COMPARED:
     return FIELD_ERR | FIELD_OBJECT;
+  case MESSAGE_BURY:
+    return FIELD_FLOOR | FIELD_KEY | FIELD_OBJECT;
+  case MESSAGE_FLOORS:
+  case MESSAGE_FLOORS_HELD:
+    return FIELD_OBJECT;
   default:
     return 0;
   }
@@ -83,6 +89,7 @@ static size_t body_size(const struct message *message, unsigned fields) {
   size_t size = 0;
   size += (fields & FIELD_ERR) != 0 ? 1u : 0u;
   size += (fields & FIELD_DIGEST) != 0 ? 8u : 0u;
+  size += (fields & FIELD_FLOOR) != 0 ? 8u : 0u;
   size += (fields & FIELD_OUTCOME) != 0 ? outcome_size(&message->outcome) : 0u;
   size += (fields & FIELD_OPTIONS) != 0 ? OPTIONS_SIZE : 0u;
   size += (fields & FIELD_HEARTBEAT) != 0 ? HEARTBEAT_SIZE : 0u;
@@ -158,6 +165,10 @@ static void heartbeat_write(struct writer *w, const struct heartbeat *heartbeat)
   write_u64(w, heartbeat->your_wrote);
   write_u64(w, heartbeat->your_wrote_before);
   write_u8(w, heartbeat->loss);
+  write_u64(w, heartbeat->low);
+  write_u64(w, heartbeat->echo);
+  write_u64(w, heartbeat->tombstones);
+  write_u64(w, heartbeat->floor_ms);
 }
 
 static void body_write(struct writer *w, const struct message *message, unsigned fields) {
@@ -167,6 +178,9 @@ static void body_write(struct writer *w, const struct message *message, unsigned
   }
   if ((fields & FIELD_DIGEST) != 0) {
     write_u64(w, message->digest);
+  }
+  if ((fields & FIELD_FLOOR) != 0) {
+    write_u64(w, message->floor);
   }
   if ((fields & FIELD_OUTCOME) != 0) {
     outcome_write(w, &message->outcome);
@@ -292,6 +306,10 @@ static bool heartbeat_read(struct reader *r, struct heartbeat *heartbeat) {
   heartbeat->your_wrote = read_u64(r);
   heartbeat->your_wrote_before = read_u64(r);
   heartbeat->loss = read_u8(r);
+  heartbeat->low = read_u64(r);
+  heartbeat->echo = read_u64(r);
+  heartbeat->tombstones = read_u64(r);
+  heartbeat->floor_ms = read_u64(r);
   return heartbeat->sealed <= 1 && heartbeat->nospace <= 1 && heartbeat->mark.phase <= MARK_DONE &&
          heartbeat->held_back <= ADMIT_WHOLE && heartbeat->loss <= LOSS_SALVAGED;
 }
@@ -315,6 +333,9 @@ static bool body_read(struct reader *r, struct message *message, unsigned fields
   }
   if ((fields & FIELD_DIGEST) != 0) {
     message->digest = read_u64(r);
+  }
+  if ((fields & FIELD_FLOOR) != 0) {
+    message->floor = read_u64(r);
   }
   if ((fields & FIELD_OUTCOME) != 0) {
     sound = outcome_read(r, &message->outcome) && sound;

@@ -34,6 +34,7 @@ static struct {
   bool up[MEMBERS_MAX];
   uint64_t now_ns;
   struct move *move;
+  struct floors *floors;
   void *pool_memory;
 } world;
 
@@ -54,6 +55,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
   (void)argv;
   world.pool_memory = aligned_alloc(64, POOL_BYTES);
   world.move = aligned_alloc(64, move_size());
+  world.floors = aligned_alloc(64, floors_size());
   ASSERT(world.pool_memory != NULL && world.move != NULL);
   history_init(&world.history);
   change_add(SOURCE);
@@ -162,7 +164,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   struct reader r = reader_make((struct bytes){data, size});
   blob_pool_init(&world.pool, world.pool_memory, POOL_BYTES);
   memset(world.move, 0, move_size());
-  (void)move_init(world.move, &config, 1);
+  world.floors = floors_init(world.floors, &config);
+  (void)move_init(world.move, &config, world.floors, 1);
   world.now_ns += UINT64_C(1000000000);
   struct step step = step_make();
   move_tick(world.move, &step);
@@ -190,7 +193,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   /* META_MOVES is bytes from outside too. */
   config.moves = (struct bytes){data, size};
   memset(world.move, 0, move_size());
-  (void)move_init(world.move, &config, 1);
+  world.floors = floors_init(world.floors, &config);
+  (void)move_init(world.move, &config, world.floors, 1);
   step = step_make();
   move_tick(world.move, &step);
   move_deinit(world.move);

@@ -422,7 +422,8 @@ static inline uint32_t next_tick(uint64_t *time_ns) {
 }
 
 static inline void tick(struct node *node, struct step *step) {
-  struct member_progress progress = {.settled = !node->unsettled, .idle = !node->busy, .holds = !node->lacks};
+  struct member_progress progress = {
+      .settled = !node->unsettled, .idle = !node->busy, .quiet = true, .past = true, .holds = !node->lacks};
   member_note_progress(node->member, step, &progress);
   member_tick(node->member, step);
 }

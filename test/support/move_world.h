@@ -39,6 +39,7 @@ struct mail {
 
 static struct {
   struct move *move;
+  struct floors *floors;
   struct ring base;
   struct held held[HELD_MAX];
   uint32_t held_count;
@@ -445,13 +446,17 @@ static inline void mover_start(uint32_t first) {
   assert_non_null(memory);
   assert_non_null(config);
   config->moves = (struct bytes){world.moves, world.moves_size};
-  world.move = move_init(memory, config, first);
+  void *floors_memory = aligned_alloc(64, floors_size());
+  assert_non_null(floors_memory);
+  world.floors = floors_init(floors_memory, config);
+  world.move = move_init(memory, config, world.floors, first);
   free(config);
 }
 
 static inline void mover_stop(void) {
   move_deinit(world.move);
   free(world.move);
+  free(world.floors);
   while (world.mail_count > 0) {
     mail_release(&world.mail[world.mail_head]);
     world.mail_head = (world.mail_head + 1) % MAIL_MAX;

@@ -280,7 +280,7 @@ static void a_share_depends_on_the_key_the_object_and_the_seed(void **state) {
   assert_int_not_equal(share_a, 0);
   assert_int_not_equal(share_a, growth_share(growth, key, b));
   assert_int_not_equal(share_a, growth_share(growth, blob_bytes(list[1].key), a));
-  assert_int_not_equal(share_a, tree_share(&other, key, object_digest(blob_bytes(a))));
+  assert_int_not_equal(share_a, tree_share(&other, key, object_digest(blob_bytes(a)), 0));
   assert_int_equal(growth_share(growth, key, NULL), 0);
   blob_put(a);
   blob_put(b);

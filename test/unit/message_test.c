@@ -22,10 +22,10 @@ static const uint8_t some_reason[] = "node b is down";
 #define TEXT(array) ((struct bytes){(array), sizeof(array) - 1})
 
 static const enum message_type wire_types[] = {
-    MESSAGE_HEARTBEAT,   MESSAGE_GOSSIP,   MESSAGE_HISTORY,   MESSAGE_PROPS, MESSAGE_JOIN,
-    MESSAGE_JOIN_RESULT, MESSAGE_WRITE,    MESSAGE_WRITE_ACK, MESSAGE_READ,  MESSAGE_READ_REPLY,
-    MESSAGE_FORWARD,     MESSAGE_PULL,     MESSAGE_PULLED,    MESSAGE_OFFER, MESSAGE_FORWARD_REPLY,
-    MESSAGE_COMPARE,     MESSAGE_COMPARED,
+    MESSAGE_HEARTBEAT,   MESSAGE_GOSSIP,   MESSAGE_HISTORY,   MESSAGE_PROPS,  MESSAGE_JOIN,
+    MESSAGE_JOIN_RESULT, MESSAGE_WRITE,    MESSAGE_WRITE_ACK, MESSAGE_READ,   MESSAGE_READ_REPLY,
+    MESSAGE_FORWARD,     MESSAGE_PULL,     MESSAGE_PULLED,    MESSAGE_OFFER,  MESSAGE_FORWARD_REPLY,
+    MESSAGE_COMPARE,     MESSAGE_COMPARED, MESSAGE_BURY,      MESSAGE_FLOORS, MESSAGE_FLOORS_HELD,
 };
 #define WIRE_TYPES (sizeof(wire_types) / sizeof(wire_types[0]))
 
@@ -56,6 +56,10 @@ static struct heartbeat example_heartbeat(void) {
       .sync_ms_to_go = 0x7a7b7c7d,
       .held_back = ADMIT_WHOLE,
       .fences = UINT64_C(0x1234123412341234),
+      .low = UINT64_C(0x2345234523452345),
+      .echo = UINT64_C(0x3456345634563456),
+      .tombstones = UINT64_C(0x4567456745674567),
+      .floor_ms = UINT64_C(0x5678567856785679),
   };
 }
 
@@ -113,6 +117,12 @@ static struct message example(enum message_type type) {
   case MESSAGE_READ_REPLY:
     m.err = ERR_CORRUPT;
     m.digest = 0xabcdef;
+    m.floor = 0xfedcba;
+    m.object = TEXT(some_object);
+    break;
+  case MESSAGE_BURY:
+    m.floor = 0xfedcba;
+    m.key = TEXT(store_key);
     m.object = TEXT(some_object);
     break;
   case MESSAGE_FORWARD:
@@ -123,6 +133,7 @@ static struct message example(enum message_type type) {
     break;
   case MESSAGE_PULLED:
     m.err = ERR_BUSY;
+    m.floor = 0xfedcba;
     m.object = TEXT(some_object);
     break;
   case MESSAGE_PULL:
@@ -130,6 +141,8 @@ static struct message example(enum message_type type) {
     m.digest = 0xabcdef;
     m.key = TEXT(store_key);
     break;
+  case MESSAGE_FLOORS:
+  case MESSAGE_FLOORS_HELD:
   case MESSAGE_COMPARE:
     m.object = TEXT(some_object);
     break;
@@ -150,6 +163,7 @@ static struct message example(enum message_type type) {
   case MESSAGE_OBJECT_DROP:
   case MESSAGE_DAMAGED:
   case MESSAGE_RESTORE:
+  case MESSAGE_REAP:
     fail_msg("%s is never on the wire", message_type_name(type));
   }
   return m;

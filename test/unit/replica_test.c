@@ -10,6 +10,7 @@
 
 static struct replica *replica;
 static struct growth *growth;
+static struct floors *floors;
 static void *tree_memory;
 static struct blob *key; /* the one that all is about */
 
@@ -21,7 +22,10 @@ static void begin(void) {
   struct shard_config config = {.tree_memory = calloc(1, tree_memory_bytes(TREE_BITS)), .tree_bits = TREE_BITS};
   tree_memory = config.tree_memory;
   growth = growth_init(aligned_alloc(64, growth_size()), &config);
-  replica = replica_init(memory, actor, STAND_IN_EPOCH, 3, growth);
+  void *floors_memory = aligned_alloc(64, floors_size());
+  assert_non_null(floors_memory);
+  floors = floors_init(floors_memory, &config);
+  replica = replica_init(memory, actor, STAND_IN_EPOCH, 3, growth, floors);
   key = store_key("k");
 }
 
@@ -31,6 +35,7 @@ static void end(void) {
   core_end();
   free(replica);
   free(growth);
+  free(floors);
   free(tree_memory);
 }
 

@@ -11,6 +11,7 @@
 
 static struct sync *sync;
 static struct growth *growth;
+static struct floors *floors;
 static void *tree_memory;
 
 static void tick(void) {
@@ -42,7 +43,10 @@ static void begin(void) {
   struct shard_config config = {.tree_memory = calloc(1, tree_memory_bytes(BITS)), .tree_bits = BITS};
   tree_memory = config.tree_memory;
   growth = growth_init(aligned_alloc(64, growth_size()), &config);
-  sync = sync_init(aligned_alloc(64, sync_size()), growth, 7);
+  void *floors_memory = aligned_alloc(64, floors_size());
+  assert_non_null(floors_memory);
+  floors = floors_init(floors_memory, &config);
+  sync = sync_init(aligned_alloc(64, sync_size()), growth, floors, 7);
   tick();
   grow();
 }
@@ -52,6 +56,7 @@ static void end(void) {
   core_end();
   free(sync);
   free(growth);
+  free(floors);
   free(tree_memory);
 }
 
@@ -79,10 +84,11 @@ static void say(uint32_t from, const struct message *message) {
 /* All roots differ, or none; how many they are. */
 static uint32_t answer(uint32_t from, const struct message *compare, bool differ) {
   uint32_t roots = (uint32_t)((compare->object.size - COMPARE_FIXED_BYTES) / (FAMILY_FIXED_BYTES + 8u));
-  uint8_t bytes[1 + SYNC_ROOTS_MAX / 8] = {BITS};
-  memset(bytes + 1, differ ? 0xff : 0, sizeof bytes - 1);
-  struct message compared = {
-      .type = MESSAGE_COMPARED, .request = compare->request, .object = {bytes, 1u + (roots + 7u) / 8u}};
+  uint8_t bytes[COMPARED_FIXED_BYTES + SYNC_ROOTS_MAX / 8] = {BITS, 1};
+  memset(bytes + COMPARED_FIXED_BYTES, differ ? 0xff : 0, sizeof bytes - COMPARED_FIXED_BYTES);
+  struct message compared = {.type = MESSAGE_COMPARED,
+                             .request = compare->request,
+                             .object = {bytes, COMPARED_FIXED_BYTES + (roots + 7u) / 8u}};
   say(from, &compared);
   return roots;
 }
@@ -216,7 +222,7 @@ static enum err answer_of(const struct message *compare, uint8_t *bits) {
   say(OTHER, &asked);
   const struct message *compared = core_sent(OTHER, MESSAGE_COMPARED);
   assert_non_null(compared);
-  *bits = compared->object.size > 1 ? compared->object.data[1] : 0;
+  *bits = compared->object.size > 1 ? compared->object.data[COMPARED_FIXED_BYTES] : 0;
   return compared->err;
 }
 

@@ -1,0 +1,241 @@
+#include "replica/floors.h"
+
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/heap.h"
+#include "version/bucket.h"
+
+#define SAVE_FORMAT 1u
+#define SAVE_FIXED_BYTES (1u + 4u + 8u + 4u + 8u)
+#define SAVE_ENTRY_BYTES 9u
+#define RETRY_NS UINT64_C(1000000000)
+
+struct floors {
+  uint32_t partition_count; /* 0: nothing is known of any */
+  uint32_t sizes;           /* the n of all buckets, as bits */
+  uint64_t sizes_digest;
+  bool looked;
+  uint64_t buckets_digest;
+  bool damaged; /* META_FLOORS was */
+  bool dirty, storing;
+  uint64_t due_ns;
+  uint64_t reap_version;
+  uint64_t held[PARTITIONS_MAX];   /* in effect */
+  uint64_t wanted[PARTITIONS_MAX]; /* being stored, or to be; never less */
+  uint64_t reap[PARTITIONS_MAX];
+  uint8_t ranks[PARTITIONS_MAX];
+};
+
+size_t floors_size(void) {
+  return (sizeof(struct floors) + 63u) & ~(size_t)63u;
+}
+
+/* -- META_FLOORS --------------------------------------------------------------------------
+ *
+ * u8 format  u32 n of all buckets, as bits  u64 sizes digest  u32 partitions  {u64 floor, u8 rank} each  u64 XXH3-64 */
+
+/* Floors that are damaged are as if they had not been: dead versions may be taken for living ones, never the other way
+ * around. */
+static bool load(struct floors *floors, struct bytes saved) {
+  if (saved.size < SAVE_FIXED_BYTES) {
+    return saved.size == 0;
+  }
+  struct bytes checked = {saved.data, saved.size - 8u};
+  struct reader tail = reader_make((struct bytes){saved.data + checked.size, 8u});
+  struct reader r = reader_make(checked);
+  if (read_u64(&tail) != bytes_hash(checked, 0) || read_u8(&r) != SAVE_FORMAT) {
+    return false;
+  }
+  uint32_t sizes = read_u32(&r);
+  uint64_t digest = read_u64(&r);
+  uint32_t count = read_u32(&r);
+  if (count > PARTITIONS_MAX || reader_left(&r) != count * SAVE_ENTRY_BYTES) {
+    return false;
+  }
+  for (uint32_t i = 0; i < count; i++) {
+    floors->held[i] = floors->wanted[i] = read_u64(&r);
+    floors->ranks[i] = read_u8(&r);
+  }
+  floors->sizes = sizes;
+  floors->sizes_digest = digest;
+  floors->partition_count = count;
+  ASSERT(!r.failed);
+  return true;
+}
+
+static struct blob *save_encode(const struct floors *floors, struct blob_pool *pool) {
+  struct blob *blob = blob_new(pool, SAVE_FIXED_BYTES + floors->partition_count * SAVE_ENTRY_BYTES);
+  if (blob == NULL) {
+    return NULL;
+  }
+  struct writer w = writer_make(blob->data, blob->size);
+  write_u8(&w, SAVE_FORMAT);
+  write_u32(&w, floors->sizes);
+  write_u64(&w, floors->sizes_digest);
+  write_u32(&w, floors->partition_count);
+  for (uint32_t i = 0; i < floors->partition_count; i++) {
+    write_u64(&w, floors->wanted[i]);
+    write_u8(&w, floors->ranks[i]);
+  }
+  write_u64(&w, bytes_hash(writer_bytes(&w), 0));
+  ASSERT(!w.failed && w.size == blob->size);
+  return blob;
+}
+
+struct floors *floors_init(void *memory, const struct shard_config *config) {
+  ASSERT(memory != NULL);
+  struct floors *floors = memory;
+  memset(floors, 0, sizeof *floors);
+  floors->damaged = !load(floors, config->floors);
+  return floors;
+}
+
+/* -- what they are ------------------------------------------------------------------------- */
+
+void floors_forget(struct floors *floors, uint32_t partition) {
+  ASSERT(partition < PARTITIONS_MAX);
+  floors->dirty = floors->dirty || floors->wanted[partition] != 0;
+  floors->held[partition] = floors->wanted[partition] = floors->reap[partition] = 0;
+}
+
+static void forget_all(struct floors *floors, uint32_t from_rank) {
+  for (uint32_t i = 0; i < floors->partition_count; i++) {
+    if (floors->ranks[i] >= from_rank) {
+      floors_forget(floors, i);
+    }
+  }
+}
+
+void floors_look(struct floors *floors, const struct step *step) {
+  if (floors->looked && floors->buckets_digest == step->buckets_digest &&
+      floors->partition_count == step->ring->partition_count) {
+    return;
+  }
+  if (step->ring->partition_count == 0) {
+    return; /* it is not known yet of what they are */
+  }
+  if (floors->partition_count != step->ring->partition_count) {
+    forget_all(floors, 0);
+    floors->partition_count = step->ring->partition_count;
+  }
+  uint32_t sizes = 0;
+  uint64_t digest = bucket_table_sizes(step->buckets, &sizes);
+  if (digest != floors->sizes_digest) {
+    uint32_t least = 0; /* of the n that the buckets had: below it, all keys were this node's */
+    while (least < REPLICAS_MAX && (floors->sizes & 1u << least) == 0) {
+      least += 1;
+    }
+    forget_all(floors, floors->sizes == 0 ? 0 : least);
+    floors->sizes = sizes;
+    floors->sizes_digest = digest;
+  }
+  floors->looked = true;
+  floors->buckets_digest = step->buckets_digest;
+}
+
+uint64_t floors_get(const struct floors *floors, uint32_t partition) {
+  ASSERT(partition < PARTITIONS_MAX);
+  return floors->held[partition];
+}
+
+uint64_t floors_of_key(const struct floors *floors, const struct step *step, struct bytes store_key) {
+  if (floors->partition_count == 0) {
+    return 0;
+  }
+  ASSERT(store_key.size >= POSITION_BYTES);
+  uint32_t partition = position_partition(position_read(store_key.data), floors->partition_count);
+  if (floors->held[partition] == 0) {
+    return 0;
+  }
+  struct bytes user_key = {store_key.data + POSITION_BYTES, store_key.size - POSITION_BYTES};
+  uint32_t n = bucket_find(step->buckets, bucket_of_key(user_key)).n;
+  return n > floors->ranks[partition] ? floors->held[partition] : 0;
+}
+
+bool floors_raise(struct floors *floors, uint32_t partition, uint32_t rank, uint64_t floor) {
+  ASSERT(partition < PARTITIONS_MAX);
+  ASSERT(rank < REPLICAS_MAX);
+  if (floor <= floors->wanted[partition]) {
+    return true;
+  }
+  if (floors->storing || partition >= floors->partition_count) {
+    return false;
+  }
+  floors->wanted[partition] = floor;
+  floors->ranks[partition] = (uint8_t)rank;
+  floors->dirty = true;
+  return true;
+}
+
+bool floors_are_stored(const struct floors *floors) {
+  return !floors->dirty && !floors->storing;
+}
+
+uint64_t floors_reap_mark(const struct floors *floors, uint32_t partition) {
+  ASSERT(partition < PARTITIONS_MAX);
+  return floors->reap[partition];
+}
+
+void floors_set_reap_mark(struct floors *floors, uint32_t partition, uint64_t mark) {
+  ASSERT(partition < PARTITIONS_MAX);
+  mark = mark < floors->held[partition] ? mark : floors->held[partition];
+  if (mark > floors->reap[partition]) {
+    floors->reap[partition] = mark;
+    floors->reap_version += 1;
+  }
+}
+
+uint64_t floors_reap_version(const struct floors *floors) {
+  return floors->reap_version;
+}
+
+uint64_t floors_least(const struct floors *floors) {
+  uint64_t least = 0;
+  for (uint32_t i = 0; i < floors->partition_count; i++) {
+    uint64_t held = floors->held[i];
+    least = held != 0 && (least == 0 || held < least) ? held : least;
+  }
+  return least;
+}
+
+/* -- storing --------------------------------------------------------------------------------- */
+
+void floors_tick(struct floors *floors, struct step *step) {
+  if (floors->damaged) {
+    COUNT(step->stats->store_errors);
+    floors->damaged = false;
+  }
+  if (!floors->dirty || floors->storing || step->now_ns < floors->due_ns) {
+    return;
+  }
+  struct blob *key = blob_copy(step->pool, BYTES_LITERAL(META_FLOORS));
+  struct blob *value = key == NULL ? NULL : save_encode(floors, step->pool);
+  floors->due_ns = step->now_ns + RETRY_NS;
+  if (value != NULL) {
+    floors->dirty = false;
+    floors->storing = true;
+    step_commit(step, token_make(TOKEN_FLOORS, 0), SPACE_META, key, value, true);
+  }
+  blob_put(key);
+  blob_put(value);
+}
+
+/* None was raised since they were written, but some may have been forgotten. */
+void floors_commit_done(struct floors *floors, struct step *step, enum err err) {
+  ASSERT(floors->storing);
+  floors->storing = false;
+  if (err != ERR_OK) {
+    COUNT(step->stats->store_errors);
+    floors->dirty = true;
+    return;
+  }
+  floors->due_ns = 0;
+  for (uint32_t i = 0; i < floors->partition_count; i++) {
+    floors->held[i] = floors->wanted[i];
+  }
+}
+
+uint64_t floors_deadline(const struct floors *floors) {
+  return floors->dirty && !floors->storing ? floors->due_ns : HEAP_NEVER;
+}

@@ -1,0 +1,137 @@
+/* The floors of partitions: in effect when they are stored, gone as soon as keys may be missing. */
+#include "support/core_step.h"
+
+#include "replica/floors.h"
+
+static struct floors *floors;
+static struct shard_config config;
+
+static void start(void) {
+  floors = floors_init(aligned_alloc(64, floors_size()), &config);
+}
+
+static void look(void) {
+  struct step step = core_step();
+  floors_look(floors, &step);
+}
+
+/* Stores what is to be stored; what was written. */
+static struct blob *stored(enum err err) {
+  struct step step = core_step();
+  floors_tick(floors, &step);
+  struct blob *value = blob_get(core_effect(EFFECT_COMMIT, 0)->commit.value);
+  floors_commit_done(floors, &step, err);
+  return value;
+}
+
+static void begin(void) {
+  core_begin(3);
+  config = (struct shard_config){.node = SELF};
+  start();
+  look();
+}
+
+static void end(void) {
+  free(floors);
+  core_end();
+}
+
+static void a_floor_is_in_effect_when_it_is_durable_and_rises_only(void **state) {
+  (void)state;
+  begin();
+  assert_true(floors_raise(floors, 1, 0, 100));
+  assert_int_equal(floors_get(floors, 1), 0);
+  assert_false(floors_are_stored(floors));
+  blob_put(stored(ERR_IO));
+  assert_int_equal(floors_get(floors, 1), 0);
+  core.now_ns += 2000 * MS;
+  blob_put(stored(ERR_OK));
+  assert_int_equal(floors_get(floors, 1), 100);
+  assert_true(floors_are_stored(floors));
+  assert_true(floors_raise(floors, 1, 0, 99));
+  assert_true(floors_are_stored(floors));
+  assert_int_equal(floors_least(floors), 100);
+  end();
+}
+
+static void a_reap_mark_is_never_above_the_floor(void **state) {
+  (void)state;
+  begin();
+  floors_set_reap_mark(floors, 1, 100);
+  assert_int_equal(floors_reap_mark(floors, 1), 0);
+  assert_true(floors_raise(floors, 1, 0, 100));
+  blob_put(stored(ERR_OK));
+  uint64_t version = floors_reap_version(floors);
+  floors_set_reap_mark(floors, 1, 150);
+  assert_int_equal(floors_reap_mark(floors, 1), 100);
+  assert_int_not_equal(floors_reap_version(floors), version);
+  floors_forget(floors, 1);
+  assert_int_equal(floors_reap_mark(floors, 1), 0);
+  assert_int_equal(floors_get(floors, 1), 0);
+  end();
+}
+
+static void floors_outlive_the_node_and_damaged_ones_are_none(void **state) {
+  (void)state;
+  begin();
+  assert_true(floors_raise(floors, 2, 1, 77));
+  struct blob *value = stored(ERR_OK);
+  free(floors);
+  config.floors = blob_bytes(value);
+  start();
+  look();
+  assert_int_equal(floors_get(floors, 2), 77);
+  free(floors);
+  value->data[20] ^= 1u;
+  start();
+  look();
+  assert_int_equal(floors_get(floors, 2), 0);
+  blob_put(value);
+  config.floors = BYTES_NONE;
+  end();
+}
+
+static void one_that_is_forgotten_while_it_is_stored_stays_forgotten(void **state) {
+  (void)state;
+  begin();
+  assert_true(floors_raise(floors, 1, 0, 100));
+  struct step step = core_step();
+  floors_tick(floors, &step);
+  assert_false(floors_raise(floors, 2, 0, 100));
+  floors_forget(floors, 1);
+  floors_commit_done(floors, &step, ERR_OK);
+  assert_int_equal(floors_get(floors, 1), 0);
+  assert_false(floors_are_stored(floors));
+  end();
+}
+
+static void with_another_n_a_floor_stays_only_where_all_keys_were_held(void **state) {
+  (void)state;
+  begin();
+  assert_true(floors_raise(floors, 1, 2, 100));
+  blob_put(stored(ERR_OK));
+  struct bucket bucket = {.time = 1, .issuer = 1, .name_size = 4, .name = "pair", .props = bucket_props_default()};
+  bucket.props.n = bucket.props.r = bucket.props.w = 2;
+  assert_int_equal(bucket_put(&core.buckets, &bucket), ERR_OK);
+  core.buckets_digest = bucket_table_digest(&core.buckets);
+  look();
+  assert_int_equal(floors_get(floors, 1), 100); /* n was 3 for all: of rank 2, and had all */
+  bucket.time = 2;
+  bucket.props.n = 3;
+  assert_int_equal(bucket_put(&core.buckets, &bucket), ERR_OK);
+  core.buckets_digest = bucket_table_digest(&core.buckets);
+  look();
+  assert_int_equal(floors_get(floors, 1), 0); /* it gets the keys of a bucket that it had none of */
+  end();
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_floor_is_in_effect_when_it_is_durable_and_rises_only),
+      cmocka_unit_test(a_reap_mark_is_never_above_the_floor),
+      cmocka_unit_test(floors_outlive_the_node_and_damaged_ones_are_none),
+      cmocka_unit_test(one_that_is_forgotten_while_it_is_stored_stays_forgotten),
+      cmocka_unit_test(with_another_n_a_floor_stays_only_where_all_keys_were_held),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
