@@ -375,14 +375,17 @@ static bool owns(const struct oracle *oracle, uint32_t node, uint32_t key) {
   return (replicas >> node & 1) != 0;
 }
 
-/* What the node has, where nothing has been seen of it since its start. */
-static void look_at(struct oracle *oracle, uint32_t node, uint32_t key, struct view *view) {
+/* Is what the node has until now not damaged? Then, where nothing has been seen of it since its start, the view (unless
+ * NULL) shows it. */
+static bool is_readable(struct oracle *oracle, uint32_t node, uint32_t key, struct view *view) {
   struct bytes value = BYTES_NONE;
   enum err err = ERR_OK;
-  if (view->siblings.count == 0 &&
-      disk_get(&oracle->run->world->nodes[node].disk, SPACE_OBJECTS, oracle->keys[key].store_key, &value, &err)) {
+  bool there =
+      disk_get(&oracle->run->world->nodes[node].disk, SPACE_OBJECTS, oracle->keys[key].store_key, &value, &err);
+  if (there && err == ERR_OK && view != NULL && view->siblings.count == 0) {
     oracle_parse(oracle, key, value, &view->siblings);
   }
+  return err == ERR_OK;
 }
 
 void oracle_committed(struct oracle *oracle, uint32_t node, enum space space, struct bytes key,
@@ -399,9 +402,10 @@ void oracle_committed(struct oracle *oracle, uint32_t node, enum space space, st
       story_tell(oracle->run->story, index, "node %" PRIu32 " deletes the hint for node %" PRIu32 ": %s", node + 1,
                  owner, siblings_text(&view->siblings));
       hints_dropped(oracle->run, node, owner - 1, index, &view->siblings);
+    } else if (!is_readable(oracle, node, index, view)) {
+      story_tell(oracle->run->story, index, "node %" PRIu32 " loses what is damaged", node + 1);
     } else if (owns(oracle, node, index)) {
       const struct siblings none = {.count = 0};
-      look_at(oracle, node, index, view);
       story_tell(oracle->run->story, index, "node %" PRIu32 " forgets its copy: %s", node + 1,
                  siblings_text(&view->siblings));
       dead_forgotten(oracle->run, node, index, &view->siblings, &none);
@@ -431,7 +435,9 @@ void oracle_committed(struct oracle *oracle, uint32_t node, enum space space, st
   mark_open(oracle, node, index, space, owner, *value, false);
   tell_commit(oracle, node, index, owner, &view->siblings, &after);
   if (space == SPACE_OBJECTS && owns(oracle, node, index)) {
-    dead_forgotten(oracle->run, node, index, &view->siblings, &after);
+    if (is_readable(oracle, node, index, NULL)) {
+      dead_forgotten(oracle->run, node, index, &view->siblings, &after);
+    }
     dead_committed(oracle->run, node, index, &view->siblings, &after);
   }
   causal_committed(oracle->run, node, index, &view->siblings, &after);

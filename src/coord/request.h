@@ -34,6 +34,7 @@ struct request {
   enum err failure;                         /* what the last failed target said */
   struct blob *object;                      /* PUT: as stamped. GET: merged so far */
   uint64_t digest;                          /* GET: of `object` */
+  uint64_t floor;                           /* GET: what is as old and not in `object` is dead (replica/floors.h) */
   enum resolve resolve;
   uint32_t fastest;       /* GET: the primary that answered first */
   uint64_t window_end_ns; /* GET, REPLIED: until then stragglers are waited for */

@@ -10,8 +10,8 @@
 
 /* -- on disk -------------------------------------------------------------------------- */
 
-/* META_WROTE: u64 mark. META_LOSS: u8 loss  u64 what it is known by; gone once it is made good. META_LIVES: u32 node  u64
- * its greatest mark, for each that has told one. */
+/* META_WROTE: u64 mark. META_LOSS: u8 loss  u64 what it is known by; gone once it is made good. META_LIVES: u32 node
+ * u64 its greatest mark, for each that has told one. */
 void life_init(struct member *member, const struct shard_config *config) {
   struct life *life = &member->life;
   struct reader wrote = reader_make(config->wrote);

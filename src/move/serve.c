@@ -124,12 +124,12 @@ static uint32_t entries_within(const struct serving *serving, const struct step 
 }
 
 /* One that is damaged is listed without anything: its taker passes over it, and asks for what is behind it. */
-static void entry_write(struct step *step, const struct serving *serving, const struct scan_entry *entry,
-                        struct writer *w) {
+static void entry_write(struct step *step, struct serving *serving, const struct scan_entry *entry, struct writer *w) {
   struct object object;
   bool sound = object_open(&object, blob_bytes(entry->value)) == ERR_OK && !object.is_clock;
   if (!sound) {
     COUNT(step->stats->store_errors);
+    serving->floor = 0;
   }
   write_bytes(w, blob_bytes(entry->key));
   write_u64(w, sound ? object_digest(blob_bytes(entry->value)) : 0);
@@ -146,6 +146,7 @@ void serve_scanned(struct move *move, struct step *step, uint32_t index, const s
     answer(step, &serving, event->scan.err, NULL, false);
     return;
   }
+  serving.floor = event->scan.gap ? 0 : serving.floor; /* what is listed is not all that is known here */
   size_t size = 0;
   uint32_t count = entries_within(&serving, step, event, &size);
   bool last = event->scan.end || count < event->scan.count;

@@ -7,11 +7,14 @@
 #include "version/bucket.h"
 
 #define SAVE_FORMAT 1u
-#define SAVE_FIXED_BYTES (1u + 4u + 8u + 4u + 8u)
+#define SAVE_FIXED_BYTES (1u + 8u + 4u + 8u + 4u + 8u)
 #define SAVE_ENTRY_BYTES 9u
 #define RETRY_NS UINT64_C(1000000000)
 
+enum forgetting { FORGETTING_NOTHING = 0, FORGETTING_STORING, FORGETTING_WAITS };
+
 struct floors {
+  uint64_t lost;            /* the last loss (step->lost) for which all were forgotten */
   uint32_t partition_count; /* 0: nothing is known of any */
   uint32_t sizes;           /* the n of all buckets, as bits */
   uint64_t sizes_digest;
@@ -25,6 +28,7 @@ struct floors {
   uint64_t wanted[PARTITIONS_MAX]; /* being stored, or to be; never less */
   uint64_t reap[PARTITIONS_MAX];
   uint8_t ranks[PARTITIONS_MAX];
+  uint8_t forgetting[PARTITIONS_MAX]; /* enum forgetting: what was forgotten there may still be in the store */
 };
 
 size_t floors_size(void) {
@@ -33,7 +37,8 @@ size_t floors_size(void) {
 
 /* -- META_FLOORS --------------------------------------------------------------------------
  *
- * u8 format  u32 n of all buckets, as bits  u64 sizes digest  u32 partitions  {u64 floor, u8 rank} each  u64 XXH3-64 */
+ * u8 format  u64 last loss  u32 n of all buckets, as bits  u64 sizes digest  u32 partitions  {u64 floor, u8 rank} each
+ * u64 XXH3-64 */
 
 /* Floors that are damaged are as if they had not been: dead versions may be taken for living ones, never the other way
  * around. */
@@ -47,6 +52,7 @@ static bool load(struct floors *floors, struct bytes saved) {
   if (read_u64(&tail) != bytes_hash(checked, 0) || read_u8(&r) != SAVE_FORMAT) {
     return false;
   }
+  uint64_t lost = read_u64(&r);
   uint32_t sizes = read_u32(&r);
   uint64_t digest = read_u64(&r);
   uint32_t count = read_u32(&r);
@@ -57,6 +63,7 @@ static bool load(struct floors *floors, struct bytes saved) {
     floors->held[i] = floors->wanted[i] = read_u64(&r);
     floors->ranks[i] = read_u8(&r);
   }
+  floors->lost = lost;
   floors->sizes = sizes;
   floors->sizes_digest = digest;
   floors->partition_count = count;
@@ -71,6 +78,7 @@ static struct blob *save_encode(const struct floors *floors, struct blob_pool *p
   }
   struct writer w = writer_make(blob->data, blob->size);
   write_u8(&w, SAVE_FORMAT);
+  write_u64(&w, floors->lost);
   write_u32(&w, floors->sizes);
   write_u64(&w, floors->sizes_digest);
   write_u32(&w, floors->partition_count);
@@ -95,8 +103,23 @@ struct floors *floors_init(void *memory, const struct shard_config *config) {
 
 void floors_forget(struct floors *floors, uint32_t partition) {
   ASSERT(partition < PARTITIONS_MAX);
-  floors->dirty = floors->dirty || floors->wanted[partition] != 0;
+  if (floors->wanted[partition] != 0) {
+    floors->dirty = true;
+    floors->forgetting[partition] = FORGETTING_WAITS;
+  }
   floors->held[partition] = floors->wanted[partition] = floors->reap[partition] = 0;
+}
+
+bool floors_has_forgotten(const struct floors *floors, uint32_t partition) {
+  ASSERT(partition < PARTITIONS_MAX);
+  return floors->forgetting[partition] == FORGETTING_NOTHING;
+}
+
+/* The changes of a kind become another's: when they are being stored, and when that has ended. */
+static void forgetting_pass(struct floors *floors, enum forgetting from, enum forgetting to) {
+  for (uint32_t i = 0; i < floors->partition_count; i++) {
+    floors->forgetting[i] = floors->forgetting[i] == from ? (uint8_t)to : floors->forgetting[i];
+  }
 }
 
 static void forget_all(struct floors *floors, uint32_t from_rank) {
@@ -107,7 +130,19 @@ static void forget_all(struct floors *floors, uint32_t from_rank) {
   }
 }
 
+/* Whatever was lost, no floor may stand over it: neither those of a store that did not outlive the process, nor those
+ * that were put back with an old copy. These are as old as the copy, so they harm nobody before the loss is known; but
+ * it may have been copied file by file. Each partition has one again when it has been checked against the others. */
+static void loss_look(struct floors *floors, const struct step *step) {
+  if (step->lost != 0 && step->lost != floors->lost) {
+    forget_all(floors, 0);
+    floors->lost = step->lost;
+    floors->dirty = true;
+  }
+}
+
 void floors_look(struct floors *floors, const struct step *step) {
+  loss_look(floors, step);
   if (floors->looked && floors->buckets_digest == step->buckets_digest &&
       floors->partition_count == step->ring->partition_count) {
     return;
@@ -215,6 +250,7 @@ void floors_tick(struct floors *floors, struct step *step) {
   if (value != NULL) {
     floors->dirty = false;
     floors->storing = true;
+    forgetting_pass(floors, FORGETTING_WAITS, FORGETTING_STORING);
     step_commit(step, token_make(TOKEN_FLOORS, 0), SPACE_META, key, value, true);
   }
   blob_put(key);
@@ -225,6 +261,7 @@ void floors_tick(struct floors *floors, struct step *step) {
 void floors_commit_done(struct floors *floors, struct step *step, enum err err) {
   ASSERT(floors->storing);
   floors->storing = false;
+  forgetting_pass(floors, FORGETTING_STORING, err == ERR_OK ? FORGETTING_NOTHING : FORGETTING_WAITS);
   if (err != ERR_OK) {
     COUNT(step->stats->store_errors);
     floors->dirty = true;

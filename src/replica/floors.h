@@ -22,7 +22,7 @@ size_t floors_size(void);
 /* `memory` has floors_size() bytes, aligned to 64, zeroed. */
 struct floors *floors_init(void *memory, const struct shard_config *config);
 
-/* At the beginning of each step: with another n for a bucket keys may be this node's own that it has not got. */
+/* At the beginning of each step, before anything of it: what was stored here may be lost; with another n for a bucket keys may be this node's own that it has not got. */
 void floors_look(struct floors *floors, const struct step *step);
 uint64_t floors_get(const struct floors *floors, uint32_t partition);
 /* For what is brought of a key; 0 when nothing is known to be dead. */
@@ -31,7 +31,9 @@ uint64_t floors_of_key(const struct floors *floors, const struct step *step, str
 bool floors_raise(struct floors *floors, uint32_t partition, uint32_t rank, uint64_t floor) MUST_CHECK;
 /* All that was raised is in effect. */
 bool floors_are_stored(const struct floors *floors);
+/* At once; has_forgotten: and durably, there is nothing in the store that a restart would find again. */
 void floors_forget(struct floors *floors, uint32_t partition);
+bool floors_has_forgotten(const struct floors *floors, uint32_t partition);
 
 uint64_t floors_reap_mark(const struct floors *floors, uint32_t partition);
 void floors_set_reap_mark(struct floors *floors, uint32_t partition, uint64_t mark);

@@ -423,51 +423,21 @@ static bool is_stored(const struct replica *replica, const struct slot *slot, bo
   return slot->commits == 0 && slot->failed_sequence == 0 && (all_synced || !synced);
 }
 
-/* What the slot's object becomes when another is brought, by one who has the floor `theirs_floor` (0: none): a NULL
- * `*merged` is an absent one. What either side knows to be dead does not come back with the other. */
-static enum err merge(struct replica *replica, struct step *step, const struct slot *slot, struct bytes theirs,
-                      struct blob *theirs_blob, uint64_t theirs_floor, struct blob **merged) {
-  uint64_t floor = slot_floor(replica, step, slot);
-  struct blob *mine = blob_get(slot->object);
-  struct blob *left = NULL;
-  enum pruned theirs_pruned = PRUNED_NOTHING;
-  enum pruned mine_pruned = PRUNED_NOTHING;
-  if (theirs_floor > 0 && mine != NULL) {
-    mine_pruned = object_bury(step->pool, blob_bytes(slot->object), theirs, theirs_floor, &left);
-    if (mine_pruned == PRUNED_SOME || mine_pruned == PRUNED_ALL) {
-      blob_put(mine);
-      mine = left;
-    }
-  }
-  struct blob *rest = NULL;
-  if (floor > 0 && theirs.size > 0) {
-    theirs_pruned = object_bury(step->pool, theirs, blob_bytes(slot->object), floor, &rest);
-  }
-  step->stats->buried += theirs_pruned == PRUNED_SOME || theirs_pruned == PRUNED_ALL ? 1 : 0;
-  enum err err = mine_pruned == PRUNED_NOMEM || theirs_pruned == PRUNED_NOMEM ? ERR_NOMEM : ERR_OK;
-  if (err == ERR_OK) {
-    bool whole = theirs_pruned == PRUNED_NOTHING;
-    err = object_merge(step->scratch, step->pool, mine, whole ? theirs : blob_bytes(rest), whole ? theirs_blob : rest,
-                       key_props(step, slot).resolve, step->version_stats, merged);
-  }
-  blob_put(rest);
-  blob_put(mine);
-  return err;
-}
-
 /* True when the operation is finished, false when it waits for its commit. */
 static bool run_write(struct replica *replica, struct step *step, uint32_t index, struct bytes object,
                       struct blob *object_blob) {
   struct operation *operation = &replica->operations[index];
   struct slot *slot = &replica->slots[operation->slot];
   struct blob *merged = NULL;
-  uint64_t theirs_floor = operation->type == MESSAGE_BURY ? operation->floor : 0;
   enum err err = ERR_OK;
   if (PLANTED(repair_drops) && (operation->flags & MESSAGE_QUIET) != 0) {
     err = object_merge(step->scratch, step->pool, NULL, object, object_blob, key_props(step, slot).resolve,
                        step->version_stats, &merged);
   } else {
-    err = merge(replica, step, slot, object, object_blob, theirs_floor, &merged);
+    struct holding mine = {blob_bytes(slot->object), slot->object, slot_floor(replica, step, slot)};
+    struct holding theirs = {object, object_blob, operation->type == MESSAGE_BURY ? operation->floor : 0};
+    err = holding_merge(step->scratch, step->pool, &mine, &theirs, key_props(step, slot).resolve, step->version_stats,
+                        &merged);
   }
   if (err != ERR_OK) {
     answer_error(replica, step, operation, err);
@@ -504,29 +474,42 @@ static bool run_reap(struct replica *replica, struct step *step, uint32_t index)
   return false;
 }
 
-static enum err stamp_object(struct replica *replica, struct step *step, const struct slot *slot,
-                             const struct operation *operation, struct bytes value, struct bytes context,
-                             struct dot dot, struct blob **stamped) {
-  struct bucket_props props = key_props(step, slot);
-  struct past *past = &replica->context;
-  bool blind = (operation->flags & MESSAGE_BLIND) != 0;
-  if (!blind && context.size == 0) {
-    past_init(past);
-  } else if (!blind) {
-    struct bytes key = slot_store_key(slot);
-    struct position position = position_read(key.data);
-    struct context_binding binding = {step->cluster_seed, position.high, position.low};
-    uint32_t coordinator = 0;
-    enum err err = context_decode(context, binding, past, &coordinator);
-    if (err != ERR_OK) {
-      return err;
-    }
-    if (PLANTED(stale_sibling)) {
-      past_init(past);
-    }
+/* What the writer has seen, into `past`: nothing when there is no context. */
+static enum err context_read(struct step *step, const struct slot *slot, struct bytes context, struct past *past) {
+  past_init(past);
+  if (context.size == 0) {
+    return ERR_OK;
   }
+  struct position position = position_read(slot_store_key(slot).data);
+  struct context_binding binding = {step->cluster_seed, position.high, position.low};
+  uint32_t coordinator = 0;
+  enum err err = context_decode(context, binding, past, &coordinator);
+  if (err == ERR_OK && PLANTED(stale_sibling)) {
+    past_init(past);
+  }
+  return err;
+}
+
+/* Later than all that its writer has seen, and than all that is here: also where those clocks were ahead of ours, and
+ * before ours has heard of any since our start. What is not above the floor would be taken for dead. */
+static uint64_t stamp_time(const struct replica *replica, struct step *step, const struct slot *slot) {
+  struct object object;
+  uint64_t seen = past_newest(&replica->context);
+  uint64_t floor = slot_floor(replica, step, slot);
+  seen = floor > seen ? floor : seen;
+  if (slot->object != NULL && object_open(&object, blob_bytes(slot->object)) == ERR_OK) {
+    uint64_t newest = object_newest(&object);
+    seen = newest > seen ? newest : seen;
+  }
+  return hlc_tick_after(step->hlc, seen, step->wall_ms);
+}
+
+static enum err stamp_object(struct replica *replica, struct step *step, const struct slot *slot,
+                             const struct operation *operation, struct bytes value, struct dot dot,
+                             struct blob **stamped) {
+  struct bucket_props props = key_props(step, slot);
   struct put put = {
-      .context = blind ? NULL : past,
+      .context = (operation->flags & MESSAGE_BLIND) != 0 ? NULL : &replica->context,
       .dot = dot,
       .contiguous = true,
       .tombstone = (operation->options.put_flags & PUT_TOMBSTONE) != 0,
@@ -543,14 +526,20 @@ static bool run_stamp(struct replica *replica, struct step *step, uint32_t index
                       struct bytes context) {
   struct operation *operation = &replica->operations[index];
   struct slot *slot = &replica->slots[operation->slot];
+  bool blind = (operation->flags & MESSAGE_BLIND) != 0;
+  enum err err = context_read(step, slot, blind ? BYTES_NONE : context, &replica->context);
+  if (err != ERR_OK) {
+    answer_error(replica, step, operation, err);
+    return true;
+  }
   struct actor actor = stamping_actor(replica, step, slot, operation);
-  struct dot dot = {.actor = actor, .time = hlc_tick(step->hlc, step->wall_ms)};
+  struct dot dot = {.actor = actor, .time = stamp_time(replica, step, slot)};
   struct blob *stamped = NULL;
-  enum err err = stamp_object(replica, step, slot, operation, value, context, dot, &stamped);
+  err = stamp_object(replica, step, slot, operation, value, dot, &stamped);
   if (PLANTED(room_made) && err == ERR_SIBLINGS) {
     answer_error(replica, step, operation, err);
     operation->flags |= MESSAGE_BLIND;
-    err = stamp_object(replica, step, slot, operation, value, context, dot, &stamped);
+    err = stamp_object(replica, step, slot, operation, value, dot, &stamped);
   }
   if (err != ERR_OK) {
     answer_error(replica, step, operation, err);

@@ -4,6 +4,7 @@
 #include "base/plant.h"
 #include "scrub/state.h"
 #include "version/bucket.h"
+#include "version/prune.h"
 
 #define HEAL_ANSWER_NS UINT64_C(1000000000) /* silence after which it is given up */
 
@@ -40,7 +41,18 @@ static void tell(struct step *step, struct bytes key, struct blob *key_blob, enu
   step_send(step, step->self, &restore);
 }
 
+/* May this node's claim to know all stand without the record? If not it goes; false until that is durable. */
+static bool floor_look(struct scrub *scrub, const struct step *step, const struct heal *heal) {
+  struct bytes key = blob_bytes(heal->key);
+  uint32_t partition = position_partition(position_read(key.data), step->ring->partition_count);
+  if (floors_of_key(scrub->floors, step, key) > heal->floor) {
+    floors_forget(scrub->floors, partition);
+  }
+  return floors_has_forgotten(scrub->floors, partition);
+}
+
 static void heal_end(struct scrub *scrub, struct step *step, struct heal *heal, enum err err) {
+  err = err == ERR_OK && !floor_look(scrub, step, heal) ? ERR_CORRUPT : err;
   tell(step, blob_bytes(heal->key), heal->key, err, err == ERR_OK ? heal->object : NULL);
   heal_free(scrub, heal);
 }
@@ -122,19 +134,23 @@ void heal_begin(struct scrub *scrub, struct step *step, const struct message *me
 
 /* What one of the others has. Its own copy may be damaged too: then it has nothing to add. */
 static enum err heal_take(struct step *step, struct heal *heal, const struct message *message) {
-  if (message->err == ERR_CORRUPT || (message->err == ERR_OK && message->object.size == 0)) {
+  struct object opened;
+  if (message->err == ERR_CORRUPT) {
     return ERR_OK;
   }
-  if (message->err != ERR_OK || (message->flags & MESSAGE_CLOCK) != 0) {
+  bool sound = message->object.size == 0 || (object_open(&opened, message->object) == ERR_OK && !opened.is_clock);
+  if (message->err != ERR_OK || !sound) {
     return ERR_CORRUPT;
   }
+  struct holding mine = {blob_bytes(heal->object), heal->object, heal->floor};
+  struct holding theirs = {message->object, message->object_blob, message->floor};
   struct blob *merged = NULL;
   enum resolve resolve = key_props(step, blob_bytes(heal->key)).resolve;
-  enum err err = object_merge(step->scratch, step->pool, heal->object, message->object, message->object_blob, resolve,
-                              step->version_stats, &merged);
+  enum err err = holding_merge(step->scratch, step->pool, &mine, &theirs, resolve, step->version_stats, &merged);
   if (err == ERR_OK) {
     blob_put(heal->object);
     heal->object = merged;
+    heal->floor = message->floor > heal->floor ? message->floor : heal->floor;
   }
   return err;
 }

@@ -20,11 +20,13 @@ size_t scrub_size(void) {
 }
 
 /* META_SCRUB: u8 format  u64 `high` of the position that is next. Of no more worth than the way that it spares. */
-struct scrub *scrub_init(void *memory, const struct shard_config *config, struct growth *growth, uint32_t first) {
-  ASSERT(memory != NULL && growth != NULL);
+struct scrub *scrub_init(void *memory, const struct shard_config *config, struct growth *growth, struct floors *floors,
+                         uint32_t first) {
+  ASSERT(memory != NULL && growth != NULL && floors != NULL);
   struct scrub *scrub = memory;
   memset(scrub, 0, sizeof *scrub);
   scrub->growth = growth;
+  scrub->floors = floors;
   scrub->generation = first;
   struct reader r = reader_make(config->scrub);
   uint8_t format = read_u8(&r);

@@ -15,20 +15,27 @@
  * Less than all is not enough: what the damaged copy was counted for, as one of W, may be on any of them, and a get
  * that this replica answers must find it. Until then the record stays damaged in the store: a restart knows as much.
  *
+ * With the record goes what this node knew by it, and its floor (replica/floors.h) is one more claim to know all. While
+ * it is damaged that harms nobody: nothing is said of the key. The floor stays if one of the others that were asked
+ * has as high a floor: what is not in what they have together is dead for that one, too. Else it goes, and that is
+ * durable before the record is replaced.
+ *
  * INVARIANTS: each DAMAGED is answered by exactly one RESTORE; nothing of a damaged record is ever sent.
  */
 #ifndef GRAMME_SCRUB_SCRUB_H
 #define GRAMME_SCRUB_SCRUB_H
 
+#include "replica/floors.h"
 #include "replica/growth.h"
 #include "seam/step.h"
 
 struct scrub;
 
 size_t scrub_size(void);
-/* `memory` has scrub_size() bytes, aligned to 64, zeroed. `growth` is borrowed. `first`: where the numbers of requests
- * begin (see coord.h). */
-struct scrub *scrub_init(void *memory, const struct shard_config *config, struct growth *growth, uint32_t first);
+/* `memory` has scrub_size() bytes, aligned to 64, zeroed. `growth` and `floors` are borrowed. `first`: where the numbers
+ * of requests begin (see coord.h). */
+struct scrub *scrub_init(void *memory, const struct shard_config *config, struct growth *growth, struct floors *floors,
+                         uint32_t first);
 /* Gives back every blob that is held: before the pool goes. */
 void scrub_deinit(struct scrub *scrub);
 

@@ -20,6 +20,7 @@ struct heal {
   uint32_t open; /* a bit for each that has not answered */
   uint32_t nodes[HEAL_NODES_MAX];
   struct blob *object; /* what has come, merged; NULL: nothing yet */
+  uint64_t floor;      /* the greatest of those who have answered: see scrub.h */
 };
 
 enum cursor_state { CURSOR_WAITING = 0, CURSOR_SCANNING };
@@ -35,7 +36,8 @@ struct cursor {
 };
 
 struct scrub {
-  struct growth *growth; /* borrowed */
+  struct growth *growth; /* borrowed, as are */
+  struct floors *floors;
   uint32_t generation;
   uint32_t healing;
   bool started;

@@ -83,7 +83,8 @@ struct shard *shard_init(void *memory, const struct shard_config *config) {
   shard->handoff = handoff_init(carve(&rest, handoff_size()), (uint32_t)prng_u64(&shard->prng));
   shard->move = move_init(carve(&rest, move_size()), config, shard->floors, (uint32_t)prng_u64(&shard->prng));
   shard->sync = sync_init(carve(&rest, sync_size()), shard->growth, shard->floors, (uint32_t)prng_u64(&shard->prng));
-  shard->scrub = scrub_init(carve(&rest, scrub_size()), config, shard->growth, (uint32_t)prng_u64(&shard->prng));
+  shard->scrub =
+      scrub_init(carve(&rest, scrub_size()), config, shard->growth, shard->floors, (uint32_t)prng_u64(&shard->prng));
   admit_init(&shard->admit);
   shard->scratch = carve(&rest, version_scratch_size());
   ASSERT((size_t)(rest - (uint8_t *)memory) == shard_size());
@@ -448,6 +449,7 @@ void shard_step(struct shard *shard, const struct event *event, struct effects *
   shard->stats.merges = shard->version_stats.merges;
   shard->stats.truncated = shard->version_stats.truncated;
   shard->stats.overfull = shard->version_stats.overfull;
+  shard->stats.buried = shard->version_stats.buried;
   shard->stats.clocks_ahead = shard->hlc.ahead_count;
 }
 

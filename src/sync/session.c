@@ -373,6 +373,7 @@ void sync_scan_done(struct sync *sync, struct step *step, const struct event *ev
   join.has_theirs = entry_read(&join.theirs, &join.entry);
   ask(sync, step, session, SESSION_MENDING);
   session->open = 0;
+  session->floor = event->scan.gap ? 0 : session->floor; /* what is not listed may be here, and unreadable */
   join_run(sync, step, session, &join);
   blob_put(session->theirs);
   session->theirs = NULL;

@@ -103,6 +103,43 @@ enum pruned object_dead(struct bytes bytes, struct bytes other, uint64_t floor) 
   return staying.count == object.sibling_count ? PRUNED_NOTHING : staying.count == 0 ? PRUNED_ALL : PRUNED_SOME;
 }
 
+/* What of `held` is not dead for one who has `other`: a reference, NULL when nothing stays. */
+static enum err undead(struct blob_pool *pool, const struct holding *held, const struct holding *other,
+                       struct holding *left, enum pruned *pruned) {
+  struct blob *rest = NULL;
+  *left = (struct holding){.object = held->object, .blob = blob_get(held->blob)};
+  *pruned = PRUNED_NOTHING;
+  if (other->floor == 0 || held->object.size == 0) {
+    return ERR_OK;
+  }
+  *pruned = object_bury(pool, held->object, other->object, other->floor, &rest);
+  if (*pruned == PRUNED_SOME || *pruned == PRUNED_ALL) {
+    blob_put(left->blob);
+    *left = (struct holding){.object = blob_bytes(rest), .blob = rest};
+  }
+  return *pruned == PRUNED_NOMEM ? ERR_NOMEM : ERR_OK;
+}
+
+enum err holding_merge(struct version_scratch *scratch, struct blob_pool *pool, const struct holding *mine,
+                       const struct holding *theirs, enum resolve resolve, struct version_stats *stats,
+                       struct blob **out) {
+  struct holding my_left = {.floor = 0};
+  struct holding their_left = {.floor = 0};
+  enum pruned pruned = PRUNED_NOTHING;
+  *out = NULL;
+  enum err err = undead(pool, mine, theirs, &my_left, &pruned);
+  if (err == ERR_OK) {
+    err = undead(pool, theirs, mine, &their_left, &pruned);
+    stats->buried += pruned == PRUNED_SOME || pruned == PRUNED_ALL ? 1 : 0;
+  }
+  if (err == ERR_OK) {
+    err = object_merge(scratch, pool, my_left.blob, their_left.object, their_left.blob, resolve, stats, out);
+  }
+  blob_put(my_left.blob);
+  blob_put(their_left.blob);
+  return err;
+}
+
 /* -- reap --------------------------------------------------------------------------- */
 
 static bool says_nothing(const struct sibling *sibling, uint64_t floor) {

@@ -19,6 +19,17 @@ enum pruned {
  * has (empty: absent), has not. Both are sound objects; either may be a clock. */
 enum pruned object_bury(struct blob_pool *pool, struct bytes object, struct bytes other, uint64_t floor,
                         struct blob **left) MUST_CHECK;
+/* What somebody has of a key (empty: absent), and his floor: 0, he claims nothing. */
+struct holding {
+  struct bytes object;
+  struct blob *blob; /* as for object_merge; NULL for an absent one */
+  uint64_t floor;
+};
+/* object_merge of what two have: what either knows to be dead does not come back with the other. The greater floor is
+ * true of the result. */
+enum err holding_merge(struct version_scratch *scratch, struct blob_pool *pool, const struct holding *mine,
+                       const struct holding *theirs, enum resolve resolve, struct version_stats *stats,
+                       struct blob **out) MUST_CHECK;
 /* What would go? Nothing of an absent one. */
 enum pruned object_dead(struct bytes object, struct bytes other, uint64_t floor);
 /* Those siblings go that say nothing any more: a deletion, or a version that had expired, at the floor. An object goes
