@@ -22,7 +22,8 @@ size_t floors_size(void);
 /* `memory` has floors_size() bytes, aligned to 64, zeroed. */
 struct floors *floors_init(void *memory, const struct shard_config *config);
 
-/* At the beginning of each step, before anything of it: what was stored here may be lost; with another n for a bucket keys may be this node's own that it has not got. */
+/* At the beginning of each step, before anything of it: what was stored here may be lost; and with another n for a
+ * bucket keys may be this node's own that it has not got. */
 void floors_look(struct floors *floors, const struct step *step);
 uint64_t floors_get(const struct floors *floors, uint32_t partition);
 /* For what is brought of a key; 0 when nothing is known to be dead. */

@@ -32,8 +32,8 @@
 struct scrub;
 
 size_t scrub_size(void);
-/* `memory` has scrub_size() bytes, aligned to 64, zeroed. `growth` and `floors` are borrowed. `first`: where the numbers
- * of requests begin (see coord.h). */
+/* `memory` has scrub_size() bytes, aligned to 64, zeroed. `growth` and `floors` are borrowed. `first`: where the
+ * numbers of requests begin (see coord.h). */
 struct scrub *scrub_init(void *memory, const struct shard_config *config, struct growth *growth, struct floors *floors,
                          uint32_t first);
 /* Gives back every blob that is held: before the pool goes. */

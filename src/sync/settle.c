@@ -120,7 +120,11 @@ static void tell(struct sync *sync, struct step *step, uint32_t member) {
 }
 
 void settle_tick(struct sync *sync, struct step *step) {
-  if (sync->settling == 0 || step->now_ns < sync->settle_ns || !sync_is_ready(sync, step)) {
+  if (sync->settling == 0 || step->now_ns < sync->settle_ns) {
+    return;
+  }
+  if (!sync_is_ready(sync, step)) { /* the tree may be grown again where there was damage */
+    sync->settle_ns = step->now_ns + LOOK_NS;
     return;
   }
   for (uint32_t i = 0; i < sync->partition_count; i++) {

@@ -54,6 +54,7 @@ static struct {
   uint32_t batch; /* entries of one PULLED */
   enum err commit_err;
   enum err scan_err;
+  bool gap; /* a scan has one */
   uint32_t commits;
   uint64_t pulled_bytes;
   bool commits_held;           /* META_MOVES is not answered */
@@ -326,8 +327,9 @@ static inline struct blob *space_key(const struct held *held) {
 
 static inline void tell_scan(const struct mail *mail) {
   static struct scan_entry entries[256];
-  struct event event = {.kind = EVENT_SCAN_DONE,
-                        .scan = {.token = mail->token, .err = world.scan_err, .entries = entries, .end = true}};
+  struct event event = {
+      .kind = EVENT_SCAN_DONE,
+      .scan = {.token = mail->token, .err = world.scan_err, .entries = entries, .end = true, .gap = world.gap}};
   struct bytes after = blob_bytes(mail->start);
   bool from_start = true;
   while (world.scan_err == ERR_OK) {

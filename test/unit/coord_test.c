@@ -264,6 +264,91 @@ static void a_clock_that_does_not_say_that_it_is_one_is_no_answer(void **state) 
   end();
 }
 
+/* -- what one of those who answer knows to be dead ------------------------------------------------ */
+
+/* A get whose answers are these: `old` from the first replica, which has no floor, and from the second what it has
+ * kept of it (NULL: nothing), with its floor. Whether as a clock, and who answers first, is the caller's. */
+static uint64_t get_begin(void) {
+  struct message read = {0};
+  command(
+      &(struct command){.kind = COMMAND_GET, .token = 4, .key = text_bytes(user_key), .r = 2, .pr = QUORUM_DEFAULT});
+  assert_true(core_local(&read));
+  core_drop_local();
+  return read.request;
+}
+
+static void read_answer(uint32_t from, uint64_t request, struct blob *object, bool as_clock, uint64_t floor) {
+  struct message message = {.type = MESSAGE_READ_REPLY,
+                            .flags = as_clock ? MESSAGE_CLOCK : 0,
+                            .request = request,
+                            .digest = object_digest(blob_bytes(object)),
+                            .floor = floor};
+  struct object opened;
+  struct blob *sent = blob_get(object);
+  if (as_clock) {
+    assert_int_equal(object_open(&opened, blob_bytes(object)), ERR_OK);
+    blob_put(sent);
+    sent = object_clock(&core.pool, &opened);
+  }
+  message.object = blob_bytes(sent);
+  message.object_blob = sent;
+  say(from, &message);
+  blob_put(sent);
+}
+
+static void a_get_does_not_show_what_one_who_answers_knows_to_be_dead(void **state) {
+  (void)state;
+  for (uint32_t first = 0; first < 2; first++) {
+    begin(3, 0);
+    struct blob *dead = object_of(NULL, 2, "dead");
+    uint64_t floor = core.hlc.last;
+    uint64_t request = get_begin();
+    for (uint32_t i = 0; i < 2; i++) {
+      bool knows = (i == 0) == (first == 0);
+      read_answer(preference.nodes[knows ? 1 : 2], request, knows ? NULL : dead, false, knows ? floor : 0);
+    }
+    assert_int_equal(reply()->err, ERR_OK);
+    assert_null(reply()->object);
+    read_answer(SELF, request, NULL, false, 0);
+    /* Who has it still is told. */
+    const struct message *repair = core_sent(preference.nodes[2], MESSAGE_BURY);
+    assert_non_null(repair);
+    assert_true(repair->floor == floor);
+    assert_int_equal(repair->object.size, 0);
+    assert_null(core_sent(preference.nodes[1], MESSAGE_BURY));
+    blob_put(dead);
+    end();
+  }
+}
+
+static void a_clock_tells_what_is_dead_when_its_values_are_known(void **state) {
+  (void)state;
+  begin(3, 0);
+  struct blob *dead = object_of(NULL, 2, "dead");
+  uint64_t floor = core.hlc.last;
+  struct blob *alive = object_of(NULL, 3, "alive");
+  struct blob *both = object_of(dead, 3, "other");
+  struct blob *merged = NULL;
+  assert_int_equal(object_merge(core.scratch, &core.pool, both, blob_bytes(alive), alive, RESOLVE_SIBLINGS,
+                                &core.version_stats, &merged),
+                   ERR_OK);
+  uint64_t request = get_begin();
+  read_answer(preference.nodes[1], request, alive, true, floor);
+  assert_null(reply());
+  read_answer(preference.nodes[2], request, merged, false, 0);
+  struct object shown;
+  assert_int_equal(object_open(&shown, blob_bytes(reply()->object)), ERR_OK);
+  assert_int_equal(shown.sibling_count, 2); /* both that are younger than the floor */
+  read_answer(SELF, request, alive, false, floor);
+  assert_true(core_sent(preference.nodes[2], MESSAGE_BURY)->floor == floor);
+  core_drop_local();
+  blob_put(merged);
+  blob_put(both);
+  blob_put(alive);
+  blob_put(dead);
+  end();
+}
+
 /* -- forwards and stragglers --------------------------------------------------------------------- */
 
 static void a_forwarded_put_ends_when_its_coordinator_is_seen_down(void **state) {
@@ -470,6 +555,8 @@ int main(void) {
       cmocka_unit_test(a_context_past_the_room_that_is_kept_for_it_is_cut_only_when_memory_is_short),
       cmocka_unit_test(a_forward_for_whose_answer_there_is_no_memory_is_refused_before_it_begins),
       cmocka_unit_test(a_straggler_that_goes_down_does_not_end_the_wait_for_the_others),
+      cmocka_unit_test(a_get_does_not_show_what_one_who_answers_knows_to_be_dead),
+      cmocka_unit_test(a_clock_tells_what_is_dead_when_its_values_are_known),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -105,6 +105,49 @@ static void one_that_is_forgotten_while_it_is_stored_stays_forgotten(void **stat
   end();
 }
 
+static void a_loss_takes_all_floors_once_and_those_made_since_outlive_a_restart(void **state) {
+  (void)state;
+  begin();
+  assert_true(floors_raise(floors, 1, 0, 100));
+  blob_put(stored(ERR_OK));
+  struct step step = core_step();
+  step.lost = 9;
+  floors_look(floors, &step);
+  assert_int_equal(floors_get(floors, 1), 0);
+  blob_put(stored(ERR_OK));
+  assert_true(floors_raise(floors, 1, 0, 50)); /* it has been checked against the others */
+  struct blob *value = stored(ERR_OK);
+  free(floors);
+  config.floors = blob_bytes(value);
+  start();
+  floors_look(floors, &step);
+  assert_int_equal(floors_get(floors, 1), 50);
+  step.lost = 10; /* what was stored did not outlive the process: another loss */
+  floors_look(floors, &step);
+  assert_int_equal(floors_get(floors, 1), 0);
+  blob_put(value);
+  config.floors = BYTES_NONE;
+  end();
+}
+
+static void what_was_forgotten_is_said_to_be_so_when_that_is_durable(void **state) {
+  (void)state;
+  begin();
+  assert_true(floors_raise(floors, 1, 0, 100));
+  struct step step = core_step();
+  floors_tick(floors, &step); /* being stored: the forgetting comes behind it */
+  assert_true(floors_has_forgotten(floors, 1));
+  floors_forget(floors, 1);
+  floors_commit_done(floors, &step, ERR_OK);
+  assert_false(floors_has_forgotten(floors, 1));
+  blob_put(stored(ERR_IO));
+  assert_false(floors_has_forgotten(floors, 1));
+  core.now_ns += 2000 * MS;
+  blob_put(stored(ERR_OK));
+  assert_true(floors_has_forgotten(floors, 1));
+  end();
+}
+
 static void with_another_n_a_floor_stays_only_where_all_keys_were_held(void **state) {
   (void)state;
   begin();
@@ -132,6 +175,8 @@ int main(void) {
       cmocka_unit_test(floors_outlive_the_node_and_damaged_ones_are_none),
       cmocka_unit_test(one_that_is_forgotten_while_it_is_stored_stays_forgotten),
       cmocka_unit_test(with_another_n_a_floor_stays_only_where_all_keys_were_held),
+      cmocka_unit_test(a_loss_takes_all_floors_once_and_those_made_since_outlive_a_restart),
+      cmocka_unit_test(what_was_forgotten_is_said_to_be_so_when_that_is_durable),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,8 @@
 /* The mover: what is pulled, from whom, when it counts as held, and what is served to others. */
 #include "support/move_world.h"
 
+#include "support/core_floor.h"
+
 #include "move/state.h"
 
 /* Node 1 joins 2, 3 and 4. */
@@ -742,6 +744,23 @@ static void a_damaged_record_is_listed_without_a_digest(void **state) {
   world_end();
 }
 
+static void who_can_not_list_all_that_it_has_gives_no_floor_with_it(void **state) {
+  (void)state;
+  serve_begin();
+  struct blob *key = store_key("k0");
+  struct blob *garbage = blob_copy(&core.pool, BYTES_LITERAL("garbage"));
+  floor_set(world.floors, blob_bytes(key), 100);
+  assert_true(pull(4, partition_of(blob_bytes(key)), BYTES_NONE, 0)->floor == 100);
+  hold_text(SELF, 0, "k0", garbage);
+  assert_true(pull(4, partition_of(blob_bytes(key)), BYTES_NONE, 0)->floor == 0);
+  held_drop(held_find(SELF, 0, blob_bytes(key)));
+  world.gap = true; /* now the engine says so */
+  assert_true(pull(4, partition_of(blob_bytes(key)), BYTES_NONE, 0)->floor == 0);
+  blob_put(garbage);
+  blob_put(key);
+  world_end();
+}
+
 static void a_store_that_can_not_be_read_is_told(void **state) {
   (void)state;
   serve_begin();
@@ -830,6 +849,7 @@ int main(void) {
       cmocka_unit_test(a_store_that_can_not_be_read_is_told),
       cmocka_unit_test(nonsense_is_not_served),
       cmocka_unit_test(more_pulls_than_there_are_places_are_told_to_wait),
+      cmocka_unit_test(who_can_not_list_all_that_it_has_gives_no_floor_with_it),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

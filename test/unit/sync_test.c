@@ -1,6 +1,8 @@
 /* Anti-entropy by itself: what a node asks, what it answers, and that it rests when it can do nothing. Whole exchanges
  * are the simulator's. */
-#include "support/core_step.h"
+#include "support/core_floor.h"
+
+#include <stdio.h>
 
 #include "base/heap.h"
 #include "sync/compare.h"
@@ -295,6 +297,100 @@ static void a_partition_is_compared_key_by_key_by_one_at_a_time(void **state) {
   end();
 }
 
+/* A key of the partition. */
+static struct blob *key_in(uint32_t partition) {
+  for (uint32_t i = 0; i < 100000; i++) {
+    char name[16];
+    (void)snprintf(name, sizeof name, "k%u", (unsigned)i);
+    struct blob *key = store_key(name);
+    if (partition_of(blob_bytes(key)) == partition) {
+      return key;
+    }
+    blob_put(key);
+  }
+  fail_msg("no key is in it");
+  return NULL;
+}
+
+/* The other replica lists the key; here the store is read, and returns nothing, with or without a gap. The number of
+ * the question that is asked of it then. */
+static uint64_t list_missing(uint32_t node, const struct message *pull, struct blob *key, uint64_t digest, bool gap) {
+  uint8_t bytes[64];
+  struct writer w = writer_make(bytes, sizeof bytes);
+  write_bytes(&w, blob_bytes(key));
+  write_u64(&w, digest);
+  write_bytes(&w, BYTES_NONE);
+  say(node, &(struct message){.type = MESSAGE_PULLED,
+                              .flags = MESSAGE_LAST,
+                              .partition = pull->partition,
+                              .request = pull->request,
+                              .object = writer_bytes(&w)});
+  struct event event = {.kind = EVENT_SCAN_DONE};
+  event.scan.token = core_effect(EFFECT_SCAN, 0)->scan.token;
+  event.scan.end = true;
+  event.scan.gap = gap;
+  struct step step = core_step();
+  sync_scan_done(sync, &step, &event);
+  struct message offer = {0};
+  assert_true(core_local(&offer));
+  assert_int_equal(offer.type, MESSAGE_OFFER);
+  say(SELF, &(struct message){.type = MESSAGE_WRITE_ACK, .request = offer.request, .err = ERR_ABSENT});
+  return core_sent(node, MESSAGE_READ)->request;
+}
+
+/* The roots of all differ: the first partition is gone into, and listed. Which node is asked for its list. */
+static uint32_t pull_wait(struct message *pull) {
+  struct message compare;
+  uint32_t node = compare_wait(&compare);
+  while ((compare.flags & MESSAGE_ENGAGE) == 0) {
+    (void)answer(node, &compare, true);
+    node = compare_wait(&compare);
+  }
+  uint8_t bytes[COMPARED_FIXED_BYTES + 4] = {BITS, 1};
+  uint32_t children = (uint32_t)(compare.object.size - COMPARE_FIXED_BYTES - FAMILY_FIXED_BYTES) / 8u;
+  assert_true(children <= 32);
+  memset(bytes + COMPARED_FIXED_BYTES, 0xff, 4);
+  say(node, &(struct message){.type = MESSAGE_COMPARED,
+                              .partition = compare.partition,
+                              .request = compare.request,
+                              .object = {bytes, COMPARED_FIXED_BYTES + (children + 7u) / 8u}});
+  assert_non_null(core_sent(node, MESSAGE_PULL));
+  *pull = *core_sent(node, MESSAGE_PULL);
+  return node;
+}
+
+static void what_lies_in_a_gap_here_is_not_told_to_be_dead(void **state) {
+  (void)state;
+  for (uint32_t gap = 0; gap < 2; gap++) {
+    begin();
+    struct message pull;
+    struct message local = {0};
+    uint32_t node = pull_wait(&pull);
+    struct blob *key = key_in(pull.partition);
+    struct blob *theirs = object_of(NULL, 2, "v");
+    uint64_t digest = object_digest(blob_bytes(theirs));
+    floor_set(floors, blob_bytes(key), core.hlc.last);
+    uint64_t request = list_missing(node, &pull, key, digest, gap != 0);
+    say(node, &(struct message){.type = MESSAGE_READ_REPLY,
+                                .request = request,
+                                .digest = digest,
+                                .object = blob_bytes(theirs),
+                                .object_blob = theirs});
+    if (gap == 0) { /* it is known that there is nothing, and all that is as old is known */
+      assert_int_equal(core_sent(node, MESSAGE_BURY)->object.size, 0);
+      assert_false(core_local(&local));
+    } else {
+      assert_null(core_sent(node, MESSAGE_BURY));
+      assert_true(core_local(&local));
+      assert_int_equal(local.type, MESSAGE_WRITE);
+    }
+    core_drop_local();
+    blob_put(theirs);
+    blob_put(key);
+    end();
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_round_in_which_all_is_equal_is_complete),
@@ -306,6 +402,7 @@ int main(void) {
       cmocka_unit_test(sums_that_are_others_here_are_told),
       cmocka_unit_test(what_is_cut_short_anywhere_is_refused),
       cmocka_unit_test(a_partition_is_compared_key_by_key_by_one_at_a_time),
+      cmocka_unit_test(what_lies_in_a_gap_here_is_not_told_to_be_dead),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
