@@ -327,7 +327,7 @@ static void a_clock_tells_what_is_dead_when_its_values_are_known(void **state) {
   struct blob *dead = object_of(NULL, 2, "dead");
   uint64_t floor = core.hlc.last;
   struct blob *alive = object_of(NULL, 3, "alive");
-  struct blob *both = object_of(dead, 3, "other");
+  struct blob *both = object_of(dead, 4, "other");
   struct blob *merged = NULL;
   assert_int_equal(object_merge(core.scratch, &core.pool, both, blob_bytes(alive), alive, RESOLVE_SIBLINGS,
                                 &core.version_stats, &merged),
