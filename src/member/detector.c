@@ -212,10 +212,12 @@ void detector_heartbeat(struct member *member, uint32_t node, const struct heart
   settle(member, peer);
 }
 
-void detector_remember(struct member *member, uint32_t node, uint64_t wrote) {
+void detector_remember(struct member *member, uint32_t node, uint64_t life, uint64_t wrote, uint64_t wrote_before) {
   struct peer *peer = find_mutable(&member->detector, node);
   if (peer != NULL) {
-    peer->wrote_before = wrote;
+    peer->life = life;
+    peer->wrote = wrote;
+    peer->wrote_before = wrote_before;
   }
 }
 

@@ -5,13 +5,14 @@
 #include "base/plant.h"
 #include "member/state.h"
 
-#define LIFE_BYTES (4u + 8u)
+#define LIFE_BYTES (4u + 8u + 8u + 8u)
 #define LOSS_BYTES (1u + 8u)
 
 /* -- on disk -------------------------------------------------------------------------- */
 
-/* META_WROTE: u64 mark. META_LOSS: u8 loss  u64 what it is known by; gone once it is made good. META_LIVES: u32 node
- * u64 its greatest mark, for each that has told one. */
+/* META_WROTE: u64 mark. META_LOSS: u8 loss  u64 what it is known by; gone once it is made good. META_LIVES: for each
+ * that has told a mark, u32 node  u64 life  u64 its mark in that  u64 its greatest in earlier ones: who is still in that
+ * life when we start again has lost nothing, however much it has written since its own start. */
 void life_init(struct member *member, const struct shard_config *config) {
   struct life *life = &member->life;
   struct reader wrote = reader_make(config->wrote);
@@ -33,7 +34,9 @@ void life_init(struct member *member, const struct shard_config *config) {
   life->latest = life->loss;
   while (reader_left(&lives) >= LIFE_BYTES) {
     uint32_t node = read_u32(&lives);
-    detector_remember(member, node, read_u64(&lives));
+    uint64_t id = read_u64(&lives);
+    uint64_t mark = read_u64(&lives);
+    detector_remember(member, node, id, mark, read_u64(&lives));
   }
 }
 
@@ -62,10 +65,11 @@ static void lives_store(struct member *member, struct step *step) {
   }
   for (uint32_t i = 0; i < PEERS_MAX; i++) {
     const struct peer *peer = &member->detector.peers[i];
-    uint64_t most = peer->wrote > peer->wrote_before ? peer->wrote : peer->wrote_before;
-    if (peer->node != 0 && peer->known && most != 0) {
+    if (peer->node != 0 && peer->known && (peer->wrote != 0 || peer->wrote_before != 0)) {
       write_u32(&w, peer->node);
-      write_u64(&w, most);
+      write_u64(&w, peer->life);
+      write_u64(&w, peer->wrote);
+      write_u64(&w, peer->wrote_before);
     }
   }
   ASSERT(!w.failed);

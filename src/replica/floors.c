@@ -203,6 +203,11 @@ bool floors_raise(struct floors *floors, uint32_t partition, uint32_t rank, uint
   return true;
 }
 
+uint64_t floors_raised(const struct floors *floors, uint32_t partition) {
+  ASSERT(partition < PARTITIONS_MAX);
+  return floors->wanted[partition];
+}
+
 bool floors_are_stored(const struct floors *floors) {
   return !floors->dirty && !floors->storing;
 }

@@ -30,6 +30,8 @@ uint64_t floors_get(const struct floors *floors, uint32_t partition);
 uint64_t floors_of_key(const struct floors *floors, const struct step *step, struct bytes store_key);
 /* To be stored, and then in effect; false when that has to wait. */
 bool floors_raise(struct floors *floors, uint32_t partition, uint32_t rank, uint64_t floor) MUST_CHECK;
+/* What it was raised to, be it in effect or not yet; less, when it was forgotten since. */
+uint64_t floors_raised(const struct floors *floors, uint32_t partition);
 /* All that was raised is in effect. */
 bool floors_are_stored(const struct floors *floors);
 /* At once; has_forgotten: and durably, there is nothing in the store that a restart would find again. */

@@ -7,6 +7,7 @@
 #include "version/prune.h"
 
 #define HEAL_ANSWER_NS UINT64_C(1000000000) /* silence after which it is given up */
+#define HEAL_LOOK_NS UINT64_C(5000000)      /* between looks whether the floor is gone */
 
 static uint64_t heal_request(const struct scrub *scrub, const struct heal *heal) {
   return (uint64_t)SCRUB_TAG << SCRUB_TAG_BITS | (uint64_t)heal->generation << SCRUB_GENERATION_BITS |
@@ -52,9 +53,18 @@ static bool floor_look(struct scrub *scrub, const struct step *step, const struc
 }
 
 static void heal_end(struct scrub *scrub, struct step *step, struct heal *heal, enum err err) {
-  err = err == ERR_OK && !floor_look(scrub, step, heal) ? ERR_CORRUPT : err;
   tell(step, blob_bytes(heal->key), heal->key, err, err == ERR_OK ? heal->object : NULL);
   heal_free(scrub, heal);
+}
+
+/* All have answered: it ends at once, or when the floor is gone. */
+static void heal_look(struct scrub *scrub, struct step *step, struct heal *heal) {
+  ASSERT(heal->open == 0);
+  if (floor_look(scrub, step, heal)) {
+    heal_end(scrub, step, heal, ERR_OK);
+  } else {
+    heal->look_ns = step->now_ns + HEAL_LOOK_NS;
+  }
 }
 
 static struct bucket_props key_props(const struct step *step, struct bytes key) {
@@ -118,7 +128,7 @@ void heal_begin(struct scrub *scrub, struct step *step, const struct message *me
     return;
   }
   if (heal->count == 0 || PLANTED(damage_absent)) {
-    heal_end(scrub, step, heal, ERR_OK); /* there never was another copy */
+    heal_look(scrub, step, heal); /* there never was another copy */
     return;
   }
   heal->open = (1u << heal->count) - 1u;
@@ -174,7 +184,7 @@ void heal_message(struct scrub *scrub, struct step *step, uint32_t from, const s
   if (heal_take(step, heal, message) != ERR_OK) {
     heal_end(scrub, step, heal, ERR_CORRUPT);
   } else if (heal->open == 0) {
-    heal_end(scrub, step, heal, ERR_OK);
+    heal_look(scrub, step, heal);
   }
 }
 
@@ -183,6 +193,8 @@ void heals_tick(struct scrub *scrub, struct step *step) {
     struct heal *heal = &scrub->heals[i];
     if (heal->key != NULL && step->now_ns >= heal->due_ns) {
       heal_end(scrub, step, heal, ERR_CORRUPT);
+    } else if (heal->key != NULL && heal->look_ns != 0 && step->now_ns >= heal->look_ns) {
+      heal_look(scrub, step, heal);
     }
   }
 }
@@ -191,7 +203,8 @@ uint64_t heals_deadline(const struct scrub *scrub) {
   uint64_t deadline = HEAP_NEVER;
   for (uint32_t i = 0; i < HEALS_MAX && scrub->healing > 0; i++) {
     const struct heal *heal = &scrub->heals[i];
-    deadline = heal->key != NULL && heal->due_ns < deadline ? heal->due_ns : deadline;
+    uint64_t due_ns = heal->look_ns != 0 && heal->look_ns < heal->due_ns ? heal->look_ns : heal->due_ns;
+    deadline = heal->key != NULL && due_ns < deadline ? due_ns : deadline;
   }
   return deadline;
 }

@@ -15,7 +15,8 @@
 struct heal {
   struct blob *key; /* NULL: free */
   uint32_t generation;
-  uint64_t due_ns; /* then it is given up */
+  uint64_t due_ns;  /* then it is given up */
+  uint64_t look_ns; /* all have answered, and the floor is going: when to look again; 0: not yet */
   uint32_t count;
   uint32_t open; /* a bit for each that has not answered */
   uint32_t nodes[HEAL_NODES_MAX];

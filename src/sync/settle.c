@@ -60,6 +60,10 @@ void settle_met(struct sync *sync, uint32_t member, uint64_t life) {
 static void pairing_go(struct sync *sync, struct step *step, uint32_t partition) {
   struct pairing *pairing = &sync->pairings[partition];
   bool over = step->waves >= pairing->due_wave;
+  if (pairing->stage >= SETTLE_STORING && floors_raised(sync->floors, partition) < pairing->floor) {
+    stage_set(sync, step, pairing, SETTLE_NONE); /* something was lost: what has been found out does not hold */
+    return;
+  }
   if (pairing->stage == SETTLE_ALL_HAVE && over &&
       floors_raise(sync->floors, partition, pairing->own_rank, pairing->floor)) {
     stage_set(sync, step, pairing, SETTLE_STORING);

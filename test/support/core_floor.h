@@ -13,8 +13,6 @@ static inline uint32_t partition_of(struct bytes store_key) {
 /* Stores what is to be stored; were there no changes, the test fails. */
 static inline void floors_store(struct floors *floors) {
   struct step step = core_step();
-  core.now_ns += 2000 * MS;
-  step.now_ns = core.now_ns;
   floors_tick(floors, &step);
   assert_int_equal(core_count(EFFECT_COMMIT), 1);
   floors_commit_done(floors, &step, ERR_OK);

@@ -33,7 +33,17 @@ struct meta {
   size_t size;
 };
 
-enum meta_name { NAME_HISTORY, NAME_BUCKETS, NAME_SEALED, NAME_LAYOUT, NAMES };
+enum meta_name {
+  NAME_HISTORY,
+  NAME_BUCKETS,
+  NAME_SEALED,
+  NAME_LAYOUT,
+  NAME_WROTE,
+  NAME_LOSS,
+  NAME_LIVES,
+  NAME_LOW,
+  NAMES
+};
 
 struct node {
   struct member *member;
@@ -262,6 +272,10 @@ static inline void do_commit(uint32_t from, const struct effect *effect) {
   h->name = bytes_equal(key, BYTES_LITERAL(META_HISTORY)) ? NAME_HISTORY : h->name;
   h->name = bytes_equal(key, BYTES_LITERAL(META_BUCKETS)) ? NAME_BUCKETS : h->name;
   h->name = bytes_equal(key, BYTES_LITERAL(META_LAYOUT)) ? NAME_LAYOUT : h->name;
+  h->name = bytes_equal(key, BYTES_LITERAL(META_WROTE)) ? NAME_WROTE : h->name;
+  h->name = bytes_equal(key, BYTES_LITERAL(META_LOSS)) ? NAME_LOSS : h->name;
+  h->name = bytes_equal(key, BYTES_LITERAL(META_LIVES)) ? NAME_LIVES : h->name;
+  h->name = bytes_equal(key, BYTES_LITERAL(META_LOW)) ? NAME_LOW : h->name;
   h->size = value.size;
   h->data = malloc(value.size);
   assert_non_null(h->data);
@@ -480,6 +494,10 @@ static inline void node_start(uint32_t index) {
   config.history = (struct bytes){node->meta[NAME_HISTORY].data, node->meta[NAME_HISTORY].size};
   config.buckets = (struct bytes){node->meta[NAME_BUCKETS].data, node->meta[NAME_BUCKETS].size};
   config.layout = (struct bytes){node->meta[NAME_LAYOUT].data, node->meta[NAME_LAYOUT].size};
+  config.wrote = (struct bytes){node->meta[NAME_WROTE].data, node->meta[NAME_WROTE].size};
+  config.loss = (struct bytes){node->meta[NAME_LOSS].data, node->meta[NAME_LOSS].size};
+  config.lives = (struct bytes){node->meta[NAME_LIVES].data, node->meta[NAME_LIVES].size};
+  config.low = (struct bytes){node->meta[NAME_LOW].data, node->meta[NAME_LOW].size};
   assert_true(member_layout_is_sound(config.layout));
   config.sealed = node->meta[NAME_SEALED].size > 0;
   blob_pool_init(&node->pool, node->pool_memory, POOL_BYTES);

@@ -163,6 +163,41 @@ static void bucket_properties_reach_every_member_and_survive_a_restart(void **st
   }
 }
 
+/* It is written to for some seconds, so that its mark rises, and is told. */
+static void write_for_a_while(uint32_t index) {
+  for (uint32_t i = 0; i < 10; i++) {
+    struct version_stats version_stats = {0};
+    struct step step = step_of(&world.nodes[index], &version_stats);
+    member_note_data(member_of(index), &step);
+    perform(index);
+    run(SECOND);
+  }
+}
+
+static void who_starts_again_does_not_take_what_others_wrote_meanwhile_for_lost(void **state) {
+  (void)state;
+  form(54, 3);
+  write_for_a_while(0);
+  uint64_t wrote = member_wrote(member_of(0));
+  assert_true(wrote > 0);
+  node_crash(1);
+  node_start(1);
+  run(5 * SECOND);
+  assert_int_equal(member_loss(member_of(0)), LOSS_NONE);
+  /* The other way around it has: the directory of then, and one who knows better. */
+  struct meta old = world.nodes[0].meta[NAME_WROTE];
+  write_for_a_while(0);
+  assert_true(member_wrote(member_of(0)) > wrote);
+  node_crash(0);
+  node_crash(1);
+  world.nodes[0].meta[NAME_WROTE] = old;
+  node_start(0);
+  node_start(1);
+  run(5 * SECOND);
+  assert_int_equal(member_loss(member_of(0)), LOSS_OLD);
+  assert_int_equal(member_loss(member_of(1)), LOSS_NONE);
+}
+
 static void a_node_that_joins_learns_the_bucket_properties_before_it_serves(void **state) {
   (void)state;
   form(51, 1);
@@ -276,6 +311,7 @@ int main(void) {
       cmocka_unit_test(what_was_set_on_both_sides_of_a_partition_is_everywhere_after_it),
       cmocka_unit_test(a_member_that_missed_an_addition_learns_it_by_gossip),
       cmocka_unit_test(a_quiet_cluster_sends_digests_only),
+      cmocka_unit_test(who_starts_again_does_not_take_what_others_wrote_meanwhile_for_lost),
   };
   return cmocka_run_group_tests(tests, memory_get, memory_put);
 }
