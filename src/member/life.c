@@ -10,9 +10,9 @@
 
 /* -- on disk -------------------------------------------------------------------------- */
 
-/* META_WROTE: u64 mark. META_LOSS: u8 loss  u64 what it is known by; gone once it is made good. META_LIVES: for each
- * that has told a mark, u32 node  u64 life  u64 its mark in that life  u64 its greatest in earlier ones. Who is still in
- * that life when we start again has lost nothing, however much it has written since its own start. */
+/* META_WROTE: u64 mark. META_LOSS: u8 loss  u64 what it is known by; gone once it is made good.
+ * META_LIVES: for each that has told a mark, u32 node  u64 life  u64 its mark in that life  u64 its greatest in earlier
+ * ones. Who is still in that life when we start again has lost nothing, however much it has written since its start. */
 void life_init(struct member *member, const struct shard_config *config) {
   struct life *life = &member->life;
   struct reader wrote = reader_make(config->wrote);
