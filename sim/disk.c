@@ -227,7 +227,8 @@ bool disk_damage(struct disk *disk, size_t nth) {
   struct disk_entry *entry = &table->entries[nth % table->count];
   size_t at = table_seek(seen, entry->key);
   entry->damaged = true;
-  if (table_has(seen, at, entry->key)) {
+  /* What has been written since lies elsewhere, and is sound. */
+  if (table_has(seen, at, entry->key) && bytes_equal(seen->entries[at].value, entry->value)) {
     seen->entries[at].damaged = true;
   }
   return true;
