@@ -259,8 +259,7 @@ static json_t *json_background(const struct front *front) {
   json_t *spent =
       json_pack("{s:o, s:o, s:o, s:o, s:o}", "tree", json_count(view.spent_bytes[ADMIT_GROW]), "exchange",
                 json_count(view.spent_bytes[ADMIT_EXCHANGE]), "transfer", json_count(view.spent_bytes[ADMIT_TRANSFER]),
-                "hints", json_count(view.spent_bytes[ADMIT_HINTS]), "scrub",
-                json_count(view.spent_bytes[ADMIT_SCRUB]));
+                "hints", json_count(view.spent_bytes[ADMIT_HINTS]), "scrub", json_count(view.spent_bytes[ADMIT_SCRUB]));
   return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o}", "level", (json_int_t)view.level, "bytes_per_second",
                    json_count(view.bytes_per_s), "p999_us", json_count(view.p999_ns / 1000u), "target_us",
                    json_count(view.target_ns / 1000u), "waiting", to_do, "spent_bytes", spent);

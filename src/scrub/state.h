@@ -38,7 +38,6 @@ struct scrub {
   struct growth *growth; /* borrowed */
   uint32_t generation;
   uint32_t healing;
-  bool started;
   struct cursor cursor;
   struct heal heals[HEALS_MAX];
 };
