@@ -427,7 +427,8 @@ void layout_committed(struct member *member, struct step *step, enum err err) {
   layout->stored = true;
   if (news) {
     layout->mark = layout->next;
-    if (layout->mark.phase == MARK_DONE) {
+    bool folded = layout->mark.base_count < member->records.history.snapshot.ring.records;
+    if (layout->mark.phase == MARK_DONE && !folded) { /* else what it was folded into comes next: see find_base */
       take_base(member, step->now_ns);
     } else if (layout->mark.phase == MARK_READS) {
       layouts_changed(layout, step->now_ns);
