@@ -192,6 +192,21 @@ bool barrier_all(const struct member *member, enum mark_phase phase) {
   return told == left_out; /* of more than FENCES_MAX one can not say whom */
 }
 
+bool barrier_is_agreed(const struct member *member) {
+  if (!member->has_base || member->base == member->target) {
+    return false;
+  }
+  struct walk walk = walk_begin(member);
+  while (walk_next(&walk)) {
+    const struct peer *peer = walk.peer;
+    if (peer != NULL && peer->told &&
+        mark_passes(&peer->heartbeat.mark, member->base->digest, member->target->digest, MARK_HOLDS)) {
+      return true;
+    }
+  }
+  return barrier_all(member, MARK_KNOWS);
+}
+
 bool barrier_is_read(const struct member *member) {
   ASSERT(layout_phase(member) == MARK_RELEASES);
   struct walk walk = walk_begin(member);

@@ -199,13 +199,18 @@ struct identity {
   uint32_t issuer;
 };
 
-static struct identity last_of(const struct history *history) {
-  ASSERT(history->count <= HISTORY_MAX);
-  if (history->count == 0) {
+static struct identity last_of_prefix(const struct history *history, uint32_t count) {
+  ASSERT(history->count <= HISTORY_MAX && count <= history_length(history));
+  const uint32_t folded = history->snapshot.ring.records;
+  if (count <= folded) {
     return (struct identity){history->snapshot.time, history->snapshot.issuer};
   }
-  const struct change *last = &history->changes[history->count - 1];
+  const struct change *last = &history->changes[count - folded - 1];
   return (struct identity){last->time, last->issuer};
+}
+
+static struct identity last_of(const struct history *history) {
+  return last_of_prefix(history, history_length(history));
 }
 
 uint64_t records_next_time(struct member *member, struct step *step) {
@@ -353,12 +358,12 @@ static bool is_before(const struct change *change, struct identity other) {
  * was taken for dead and removed, for which the others did not wait when they agreed. So it is not taken from that one,
  * and it forgets it when it is told: what a dead node knew alone is lost with it. Not so while it is waited for: then
  * nothing has been agreed without it. */
-static bool is_late(const struct history *history, const struct change *change) {
-  return is_before(change, last_of(history)) && history_knows(history, change->issuer) == KNOWN_GONE;
+static bool is_late(const struct history *history, struct identity last, const struct change *change) {
+  return is_before(change, last) && history_knows(history, change->issuer) == KNOWN_GONE;
 }
 
-/* Takes out of `history` each record that is late for `judge` and that `judge` does not have. */
-static void drop_late(struct history *history, const struct history *judge) {
+/* Takes out of `history` each record that would come before `last`, is late for `judge`, and that it does not have. */
+static void drop_late(struct history *history, const struct history *judge, struct identity last) {
   uint32_t kept = 0;
   uint32_t at = 0;
   for (uint32_t i = 0; i < history->count; i++) {
@@ -368,7 +373,7 @@ static void drop_late(struct history *history, const struct history *judge) {
     }
     bool known =
         at < judge->count && judge->changes[at].time == change->time && judge->changes[at].issuer == change->issuer;
-    if (known || !is_late(judge, change)) {
+    if (known || !is_late(judge, last, change)) {
       history->changes[kept] = *change;
       kept += 1;
     }
@@ -424,6 +429,13 @@ static bool is_left_out(const struct member *member, uint32_t from, const struct
          (told && peer->heartbeat.mark.phase >= MARK_HOLDS && peer->heartbeat.mark.phase <= MARK_READS);
 }
 
+/* Of what is to be durable next; the target is a prefix of it, or of one of which late records have been dropped. */
+static struct identity last_of_target(const struct member *member) {
+  const struct history *staged = &member->records.staged;
+  const uint32_t count = member->layout.target_count;
+  return last_of_prefix(staged, count < history_length(staged) ? count : history_length(staged));
+}
+
 /* `scratch` is what was received. False when the two do not go together. */
 static bool meet(struct member *member, struct step *step, uint32_t from, const struct message *message) {
   struct records *records = &member->records;
@@ -431,13 +443,15 @@ static bool meet(struct member *member, struct step *step, uint32_t from, const 
   uint32_t added = 0;
   history_copy(merged, &records->staged);
   if (is_left_out(member, from, message)) {
-    drop_late(merged, &records->scratch);
+    drop_late(merged, &records->scratch, last_of(&records->scratch));
   }
   if (history_merge(merged, message->object, &added) != ERR_OK) {
     return false;
   }
   if (is_outsider(member, from)) {
-    drop_late(merged, &records->staged);
+    drop_late(merged, &records->staged, last_of(&records->staged));
+  } else if (barrier_is_agreed(member)) {
+    drop_late(merged, &records->staged, last_of_target(member));
   }
   if (!is_livable(member, merged, from, message->digest)) {
     return false;

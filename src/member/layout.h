@@ -58,6 +58,9 @@ int mark_compare(const struct mark *a, const struct mark *b);
 bool barrier_newcomers_know(const struct member *member);
 /* Have all participants passed this phase of the live layouts? */
 bool barrier_all(const struct member *member, enum mark_phase phase);
+/* Have all participants of the live layouts known them, as far as this node can tell? Then no record may come into the
+ * target any more: another may hold it, and read by it, on the strength of what we have said. */
+bool barrier_is_agreed(const struct member *member);
 /* In RELEASES: does one that the history does not remove read by the target? */
 bool barrier_is_read(const struct member *member);
 /* In RELEASES: have all that the history does not remove released the target, or gone beyond it? */

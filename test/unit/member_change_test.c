@@ -380,6 +380,45 @@ static void nobody_takes_what_a_node_writes_that_was_added_and_removed_and_does_
   assert_true(apart > 0);
 }
 
+/* One of them holds it already. A removed node that returns says that it knows the target, and is listened to again; what
+ * another removed one, whom all others have left out, then tells it must not change what has been agreed upon. */
+static void no_record_comes_into_a_target_that_was_agreed_upon_by_way_of_a_node_that_returns(void **state) {
+  (void)state;
+  for (uint64_t seed = 0; seed < 20; seed++) {
+    form_sealed(700 + seed, 4);
+    for (uint32_t away = 1; away <= 2; away++) {
+      cut_set(away, 0, true);
+      cut_set(away, 3, true);
+    }
+    change_at(1, reweigh(3, 200)); /* only these two hear of it before they are removed */
+    run(10 * SECOND);
+    world.nodes[3].lacks = true;
+    struct change removals[2] = {wish_of(CHANGE_REMOVE, 1), wish_of(CHANGE_REMOVE, 2)};
+    command_changes(0, removals, 2, layout_of(0).history_digest);
+    run(5 * SECOND);
+    assert_int_equal(phase_of(0), MARK_HOLDS);
+    assert_int_equal(phase_of(3), MARK_KNOWS);
+    uint64_t agreed = layout_of(0).mark.target_digest;
+    assert_int_equal(layout_of(3).mark.target_digest, agreed);
+    cut_set(2, 0, false);
+    cut_set(2, 3, false);
+    run(5 * SECOND);
+    assert_int_equal(layout_of(2).mark.target_digest, agreed);
+    assert_true(allows(3, 2, MESSAGE_WRITE));
+    run(5 * SECOND);
+    assert_int_equal(layout_of(2).mark.target_digest, agreed);
+    assert_int_equal(layout_of(3).mark.target_digest, agreed);
+    assert_int_equal(layout_of(3).history_digest, agreed);
+    world.nodes[3].lacks = false;
+    cut_set(1, 0, false);
+    cut_set(1, 3, false);
+    run(20 * SECOND);
+    for (uint32_t i = 0; i < 4; i++) {
+      assert_int_equal(layout_of(i).mark.base_digest, agreed);
+    }
+  }
+}
+
 static void members_that_remove_each_other_in_the_same_moment_both_go(void **state) {
   (void)state;
   for (uint64_t seed = 0; seed < 20; seed++) {
@@ -419,6 +458,7 @@ int main(void) {
       cmocka_unit_test(a_node_that_is_leaving_takes_no_changes),
       cmocka_unit_test(a_newcomer_listens_to_the_node_that_it_replaces_as_soon_as_it_meets_it),
       cmocka_unit_test(a_newcomer_that_has_waited_for_long_listens_to_the_node_that_it_replaces),
+      cmocka_unit_test(no_record_comes_into_a_target_that_was_agreed_upon_by_way_of_a_node_that_returns),
       cmocka_unit_test(nobody_takes_what_a_node_writes_that_was_added_and_removed_and_does_not_know_it),
       cmocka_unit_test(members_that_remove_each_other_in_the_same_moment_both_go),
   };
