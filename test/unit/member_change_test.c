@@ -380,9 +380,9 @@ static void nobody_takes_what_a_node_writes_that_was_added_and_removed_and_does_
   assert_true(apart > 0);
 }
 
-/* One of them holds it already. A removed node that returns says that it knows the target, and is listened to again; what
- * another removed one, whom all others have left out, then tells it must not change what has been agreed upon. */
-static void no_record_comes_into_a_target_that_was_agreed_upon_by_way_of_a_node_that_returns(void **state) {
+/* One of them holds it already. A removed node that returns says that it knows the target, and is listened to again;
+ * what another removed one, whom all others have left out, then tells it must not change what has been agreed upon. */
+static void no_record_comes_into_an_agreed_target_by_way_of_a_node_that_returns(void **state) {
   (void)state;
   for (uint64_t seed = 0; seed < 20; seed++) {
     form_sealed(700 + seed, 4);
@@ -458,7 +458,7 @@ int main(void) {
       cmocka_unit_test(a_node_that_is_leaving_takes_no_changes),
       cmocka_unit_test(a_newcomer_listens_to_the_node_that_it_replaces_as_soon_as_it_meets_it),
       cmocka_unit_test(a_newcomer_that_has_waited_for_long_listens_to_the_node_that_it_replaces),
-      cmocka_unit_test(no_record_comes_into_a_target_that_was_agreed_upon_by_way_of_a_node_that_returns),
+      cmocka_unit_test(no_record_comes_into_an_agreed_target_by_way_of_a_node_that_returns),
       cmocka_unit_test(nobody_takes_what_a_node_writes_that_was_added_and_removed_and_does_not_know_it),
       cmocka_unit_test(members_that_remove_each_other_in_the_same_moment_both_go),
   };
