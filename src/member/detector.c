@@ -210,10 +210,12 @@ void detector_heartbeat(struct member *member, uint32_t node, const struct heart
   settle(member, peer);
 }
 
-void detector_remember(struct member *member, uint32_t node, uint64_t low) {
+void detector_remember(struct member *member, uint32_t node, uint64_t life, uint64_t low, uint64_t low_before) {
   struct peer *peer = find_mutable(&member->detector, node);
   if (peer != NULL) {
-    peer->low_before = low;
+    peer->life = PLANTED(loss_imagined) ? 0 : life;
+    peer->low = PLANTED(loss_imagined) ? 0 : low;
+    peer->low_before = PLANTED(loss_imagined) ? low : low_before;
   }
 }
 

@@ -71,7 +71,7 @@ void detector_heard(struct member *member, struct step *step, uint32_t node);
 uint32_t detector_lag(struct member *member, const struct step *step, uint32_t node, uint32_t sent_ms);
 void detector_heartbeat(struct member *member, uint32_t node, const struct heartbeat *heartbeat, uint64_t hlc);
 /* What a member had told before this node started; what it tells now. True when that is worth being stored. */
-void detector_remember(struct member *member, uint32_t node, uint64_t low);
+void detector_remember(struct member *member, uint32_t node, uint64_t life, uint64_t low, uint64_t low_before);
 bool detector_note_life(struct member *member, uint32_t node, const struct heartbeat *heartbeat, uint64_t hlc);
 /* It tells the history of another cluster: did nobody know that? */
 bool detector_note_foreign(struct member *member, uint32_t node);

@@ -5,13 +5,14 @@
 #include "base/plant.h"
 #include "member/state.h"
 
-#define LIFE_BYTES (4u + 8u)
+#define LIFE_BYTES (4u + 8u + 8u + 8u)
 #define LOSS_BYTES (1u + 8u)
 
 /* -- on disk -------------------------------------------------------------------------- */
 
 /* META_LOW: u64 mark. META_LOSS: u8 loss  u64 what it is known by; gone once it is made good. META_LIVES: u32 node  u64
- * its greatest mark, for each that has told one. */
+ * its life  u64 the greatest mark that it has told in it  u64 and in earlier ones, for each that has told one. Of the
+ * same life it may tell more any time: that is no loss. */
 void life_init(struct member *member, const struct shard_config *config) {
   struct life *life = &member->life;
   struct reader low = reader_make(config->low);
@@ -33,7 +34,9 @@ void life_init(struct member *member, const struct shard_config *config) {
   life->latest = life->loss;
   while (reader_left(&lives) >= LIFE_BYTES) {
     uint32_t node = read_u32(&lives);
-    detector_remember(member, node, read_u64(&lives));
+    uint64_t id = read_u64(&lives);
+    uint64_t told = read_u64(&lives);
+    detector_remember(member, node, id, told, read_u64(&lives));
   }
 }
 
@@ -62,10 +65,11 @@ static void lives_store(struct member *member, struct step *step) {
   }
   for (uint32_t i = 0; i < PEERS_MAX; i++) {
     const struct peer *peer = &member->detector.peers[i];
-    uint64_t most = peer->low > peer->low_before ? peer->low : peer->low_before;
-    if (peer->node != 0 && peer->known && most != 0) {
+    if (peer->node != 0 && peer->known && (peer->low != 0 || peer->low_before != 0)) {
       write_u32(&w, peer->node);
-      write_u64(&w, most);
+      write_u64(&w, peer->life);
+      write_u64(&w, peer->low);
+      write_u64(&w, peer->low_before);
     }
   }
   ASSERT(!w.failed);
