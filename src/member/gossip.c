@@ -418,15 +418,26 @@ static bool is_outsider(const struct member *member, uint32_t node) {
   return member->has_base && (!live || (peer != NULL && peer->fenced));
 }
 
-/* May they have done so without this node, which what was received removes? */
-static bool is_left_out(const struct member *member, uint32_t from, const struct message *message) {
+/* So much of what was received, which removes this node, they may have agreed upon without it: the base of the sender,
+ * if it is another one, and the target that it holds. 0: nothing. */
+static uint32_t agreed_without_us(const struct member *member, uint32_t from, const struct message *message) {
+  const struct history *received = &member->records.scratch;
   const struct peer *peer = detector_find(&member->detector, from);
-  if (history_knows(&member->records.scratch, member->self) == KNOWN_MEMBER) {
-    return false;
+  const uint32_t length = history_length(received);
+  uint32_t count = 0;
+  if (history_knows(received, member->self) == KNOWN_MEMBER) {
+    return 0;
   }
-  bool told = peer != NULL && peer->told;
-  return (member->has_base && message->digest != member->base->digest) ||
-         (told && peer->heartbeat.mark.phase >= MARK_HOLDS && peer->heartbeat.mark.phase <= MARK_READS);
+  if (member->has_base && message->digest != member->base->digest) {
+    int base = history_find_prefix(received, message->digest);
+    count = base < 0 ? length : (uint32_t)base;
+  }
+  if (peer != NULL && peer->told) {
+    const struct mark *mark = &peer->heartbeat.mark;
+    bool holds = mark->phase >= MARK_HOLDS && mark->phase <= MARK_READS;
+    count = holds && mark->target_count > count ? mark->target_count : count;
+  }
+  return count < length ? count : length;
 }
 
 /* Of what is to be durable next; the target is a prefix of it, or of one of which late records have been dropped. */
@@ -442,8 +453,9 @@ static bool meet(struct member *member, struct step *step, uint32_t from, const 
   struct history *merged = &records->merged;
   uint32_t added = 0;
   history_copy(merged, &records->staged);
-  if (is_left_out(member, from, message)) {
-    drop_late(merged, &records->scratch, last_of(&records->scratch));
+  const uint32_t agreed = agreed_without_us(member, from, message);
+  if (agreed > 0) {
+    drop_late(merged, &records->scratch, last_of_prefix(&records->scratch, agreed));
   }
   if (history_merge(merged, message->object, &added) != ERR_OK) {
     return false;

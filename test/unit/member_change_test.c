@@ -440,6 +440,61 @@ static void members_that_remove_each_other_in_the_same_moment_both_go(void **sta
   }
 }
 
+/* While one of them is still being added: it may have agreed to what the other holds, and not to more. */
+static void a_newcomer_and_its_only_peer_that_remove_each_other_agree_on_who_stays(void **state) {
+  (void)state;
+  uint32_t both = 0;
+  for (uint64_t seed = 0; seed < 60; seed++) {
+    form_sealed(800 + seed, 1);
+    uint32_t spare = node_add(1);
+    run(2 * SECOND);
+    change_at(0, wish_of(CHANGE_ADD, spare));
+    run(prng_below(&world.prng, 400) * MS);
+    struct change removals[2] = {wish_of(CHANGE_REMOVE, spare), wish_of(CHANGE_REMOVE, 0)};
+    command_changes(0, &removals[0], 1, layout_of(0).history_digest);
+    command_changes(spare, &removals[1], 1, layout_of(spare).history_digest);
+    run(20 * SECOND);
+    uint32_t length = history_length(member_history(member_of(0)));
+    both += length == 4 ? 1 : 0;
+    for (uint32_t i = 0; i < 2; i++) {
+      uint32_t index = i == 0 ? 0 : spare;
+      assert_int_equal(layout_of(index).history_digest, layout_of(0).history_digest);
+      assert_int_equal(layout_of(index).mark.base_count, length);
+    }
+    assert_int_not_equal(member_is_member(member_of(0)), member_is_member(member_of(spare)));
+  }
+  assert_true(both > 0);
+}
+
+/* A cluster of none would have nowhere to keep its data: the removal that comes second is passed over. */
+static void of_two_members_that_remove_each_other_one_stays(void **state) {
+  (void)state;
+  for (uint64_t seed = 0; seed < 20; seed++) {
+    form_sealed(730 + seed, 2);
+    world.tunables.fold_records = seed % 2 == 0 ? 1 : HISTORY_FOLD_AT;
+    struct change removals[2] = {wish_of(CHANGE_REMOVE, 1), wish_of(CHANGE_REMOVE, 0)};
+    uint64_t digest = layout_of(0).history_digest;
+    command_changes(0, &removals[0], 1, digest);
+    command_changes(1, &removals[1], 1, digest);
+    run(10 * SECOND);
+    uint32_t stays = member_is_member(member_of(0)) ? 0 : 1;
+    uint32_t goes = 1 - stays;
+    assert_true(member_is_member(member_of(stays)));
+    assert_false(member_is_member(member_of(goes)));
+    assert_int_equal(layout_of(0).history_digest, layout_of(1).history_digest);
+    for (uint32_t i = 0; i < 2; i++) {
+      assert_int_equal(history_length(member_history(member_of(i))), 4);
+      assert_int_equal(layout_of(i).mark.base_count, 4);
+      assert_int_equal(history_knows(member_history(member_of(i)), world.nodes[stays].id), KNOWN_MEMBER);
+      assert_int_equal(history_knows(member_history(member_of(i)), world.nodes[goes].id), KNOWN_GONE);
+    }
+    node_crash(stays);
+    node_start(stays);
+    run(2 * SECOND);
+    assert_int_equal(admit(stays), ERR_OK);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(where_there_is_data_a_node_waits_and_is_told_what_to_type),
@@ -461,6 +516,8 @@ int main(void) {
       cmocka_unit_test(no_record_comes_into_an_agreed_target_by_way_of_a_node_that_returns),
       cmocka_unit_test(nobody_takes_what_a_node_writes_that_was_added_and_removed_and_does_not_know_it),
       cmocka_unit_test(members_that_remove_each_other_in_the_same_moment_both_go),
+      cmocka_unit_test(a_newcomer_and_its_only_peer_that_remove_each_other_agree_on_who_stays),
+      cmocka_unit_test(of_two_members_that_remove_each_other_one_stays),
   };
   return cmocka_run_group_tests(tests, memory_get, memory_put);
 }
