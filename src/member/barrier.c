@@ -59,10 +59,11 @@ bool barrier_is_abreast(const struct member *member, uint32_t node, const struct
   }
   if (!live) {
     /* It is out by its layouts as by ours: it plans nothing, and hands over what it has. A target with records that we
-     * do not know of may have it still. */
-    return mark->target_count >= removed_at(&member->records.history, node) &&
-           has_layout(member, mark->target_count, mark->target_digest) &&
-           (mark->base_digest == own->base_digest || (mark->base_count > own->base_count && has_base_of(member, mark)));
+     * do not know of may have it still, and so may a base beyond ours. */
+    const uint32_t removed = removed_at(&member->records.history, node);
+    return mark->target_count >= removed && has_layout(member, mark->target_count, mark->target_digest) &&
+           (mark->base_digest == own->base_digest ||
+            (mark->base_count > own->base_count && mark->base_count >= removed && has_base_of(member, mark)));
   }
   if (own->phase == MARK_RELEASES && mark->phase == MARK_READS && mark->target_digest == own->target_digest) {
     return false; /* we may go beyond what it reads by */

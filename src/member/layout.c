@@ -271,6 +271,11 @@ static bool note_leaving(struct member *member, uint64_t now_ns) {
   return layout->leaves != before;
 }
 
+bool layout_progress_is_current(const struct member *member) {
+  const struct layout *layout = &member->layout;
+  return layout->progress_epoch == layout->epoch && layout->progress_buckets == member->records.buckets_digest;
+}
+
 /* A request that it had taken on before it left would be answered by nobody. */
 static bool may_say_reads(const struct member *member) {
   const struct layout *layout = &member->layout;
@@ -334,7 +339,7 @@ static bool find_next(struct member *member, struct mark *next) {
     return true;
   }
   bool current = member->newest == member->target;
-  bool seen = layout->progress_epoch == layout->epoch;
+  bool seen = layout_progress_is_current(member);
   switch (layout_phase(member)) {
   case MARK_NONE:
     *next = member->has_base ? mark_of(member, member->base == member->target ? MARK_DONE : MARK_KNOWS) : layout->mark;
@@ -503,6 +508,7 @@ void member_note_progress(struct member *member, struct step *step, const struct
   ASSERT(progress != NULL);
   member->layout.progress = *progress;
   member->layout.progress_epoch = step->epoch;
+  member->layout.progress_buckets = member->records.buckets_digest;
 }
 
 void member_layout(const struct member *member, struct layout_view *out) {

@@ -28,8 +28,9 @@ struct layout {
   uint64_t due_ns;     /* look again */
   uint64_t started_ns; /* when the target became this one */
   uint32_t epoch;
-  struct member_progress progress; /* as of the tick in `progress_epoch` */
+  struct member_progress progress; /* as of the tick in `progress_epoch`, and of these bucket properties */
   uint32_t progress_epoch;
+  uint64_t progress_buckets;
 };
 
 void layout_init(struct member *member, const struct shard_config *config);
@@ -44,6 +45,8 @@ void layout_store_first(struct member *member, struct step *step);
 void layout_tell(const struct member *member, struct heartbeat *heartbeat);
 /* Has this node said, or is it about to, what keeps it at its target? */
 bool layout_is_bound(const struct member *member);
+/* Is what was said of progress of these layouts, and of the buckets' n that are known now? */
+bool layout_progress_is_current(const struct member *member);
 /* Does the base not have it? */
 bool layout_is_newcomer(const struct member *member);
 /* The phase of the live layouts; NONE while the mark is not yet of them. */
