@@ -268,6 +268,25 @@ bool barrier_is_passed_over(const struct member *member) {
   return by_removed && !one_stays;
 }
 
+/* All others, but for those that are fenced, have gone beyond it. They took this node for removed, by a record that is
+ * passed over now because it would have removed the last member. Nobody else has read by the target, or ever will. */
+bool barrier_is_deserted(const struct member *member) {
+  ASSERT(member->has_base);
+  bool deserted = false;
+  struct walk walk = walk_begin(member);
+  while (walk_next(&walk)) {
+    const struct peer *peer = walk.peer;
+    if (peer == NULL || peer->fenced) {
+      continue;
+    }
+    if (!peer->told || !is_beyond(member, &peer->heartbeat.mark)) {
+      return false;
+    }
+    deserted = true;
+  }
+  return deserted;
+}
+
 uint32_t barrier_newer_base(const struct member *member, uint64_t *digest) {
   const struct detector *detector = &member->detector;
   uint32_t count = member->has_base ? member->layout.base_count : 0;

@@ -215,7 +215,7 @@ static bool may_retarget(const struct member *member) {
     return barrier_is_released(member);
   case MARK_READS:
     /* Nobody waits for one that is removed: it is bound by nothing, and follows. */
-    return ring_find(member->newest, member->self) < 0 && barrier_is_passed_over(member);
+    return ring_find(member->newest, member->self) < 0 ? barrier_is_passed_over(member) : barrier_is_deserted(member);
   case MARK_NONE:
   case MARK_KNOWS:
   case MARK_HOLDS:

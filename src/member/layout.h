@@ -70,6 +70,8 @@ bool barrier_is_read(const struct member *member);
 bool barrier_is_released(const struct member *member);
 /* Does a participant that the history does not remove, if there is one, have this base and a target beyond ours? */
 bool barrier_is_passed_over(const struct member *member);
+/* In READS, and no history removes us: may we follow all the others, none of whom will read by the target? */
+bool barrier_is_deserted(const struct member *member);
 /* The newest base beyond ours that a mark tells of and that is a prefix of our history: its length, or 0. */
 uint32_t barrier_newer_base(const struct member *member, uint64_t *digest);
 /* Has one that is no newcomer told that it has the same bucket properties? */

@@ -444,7 +444,7 @@ static void members_that_remove_each_other_in_the_same_moment_both_go(void **sta
 static void a_newcomer_and_its_only_peer_that_remove_each_other_agree_on_who_stays(void **state) {
   (void)state;
   uint32_t both = 0;
-  for (uint64_t seed = 0; seed < 60; seed++) {
+  for (uint64_t seed = 0; seed < 200; seed++) {
     form_sealed(800 + seed, 1);
     uint32_t spare = node_add(1);
     run(2 * SECOND);
