@@ -25,7 +25,7 @@ struct siblings;
   X(hints, "hints reach their owner before they go, and have an effect once") \
   X(ring, "all nodes agree on members, ring and buckets")                     \
   X(move, "membership changes lose, hide and refuse nothing, and leave nothing behind") \
-  X(whole, "damage is never shown or passed on, and is healed")              \
+  X(whole, "damage is never shown or passed on, is healed, and is not imagined")              \
   X(tree, "a node's Merkle tree is that of its store")                       \
   X(dead, "what was deleted, and forgotten, does not come back")              \
   X(clean, "after healing nothing is left of what was deleted")               \
@@ -91,6 +91,8 @@ void move_answered(struct run *run, uint32_t node, uint32_t key, uint64_t sent_n
 void ring_judge(struct run *run);
 void whole_saw(struct run *run, uint32_t node, uint32_t key, const char *what, struct bytes object);
 void whole_judge(struct run *run);
+/* Of a node that is running, and may be about to stop. */
+void whole_past_judge(struct run *run, uint32_t node);
 void tree_node_judge(struct run *run, uint32_t node);
 void tree_judge(struct run *run);
 /* An owner's object lacks what it had: deletions that it may have forgotten are noted. */

@@ -198,6 +198,27 @@ static int replay(const struct options *options, enum profile profile) {
   return well ? 0 : 1;
 }
 
+/* One that was kept: "SEED PROFILE why", or "SEED PROFILE+FEATURE,FEATURE... why" with features added. */
+static bool run_kept(const char *line, const struct change_of_plan *given) {
+  char name[128];
+  uint64_t seed = 0;
+  if (sscanf(line, "%" SCNu64 " %127s", &seed, name) != 2) {
+    usage("not a seed and a profile", line);
+  }
+  struct change_of_plan change = *given;
+  char *features = strchr(name, '+');
+  if (features != NULL) {
+    *features = '\0';
+    set_features(change.with, features + 1);
+  }
+  struct exploration exploration = {.runs = 0};
+  set_profile(&exploration, name);
+  struct plan plan;
+  struct result result;
+  plan_for(&plan, seed, exploration.profiles[PROFILE_HOSTILE] ? PROFILE_HOSTILE : PROFILE_RECOVERABLE, &change);
+  return explore_one(&plan, true, false, false, &result);
+}
+
 /* Seeds that once failed. Lines that begin with # are comment. */
 static int run_found(const struct options *options) {
   FILE *file = fopen(options->found, "r");
@@ -208,19 +229,10 @@ static int run_found(const struct options *options) {
     usage("cannot be read", options->found);
   }
   while (fgets(line, sizeof line, file) != NULL) {
-    char name[16];
-    uint64_t seed = 0;
     if (line[0] == '#' || line[0] == '\n') {
       continue;
     }
-    if (sscanf(line, "%" SCNu64 " %15s", &seed, name) != 2) {
-      usage("not a seed and a profile", line);
-    }
-    struct plan plan;
-    struct result result;
-    enum profile profile = strcmp(name, "hostile") == 0 ? PROFILE_HOSTILE : PROFILE_RECOVERABLE;
-    plan_for(&plan, seed, profile, &options->exploration.change);
-    bool well = explore_one(&plan, true, false, false, &result);
+    bool well = run_kept(line, &options->exploration.change);
     printf("%s %s", well ? "ok" : "FAILED", line);
     runs += 1;
     failures += well ? 0 : 1;

@@ -10,6 +10,7 @@
 #define SECOND UINT64_C(1000000000)
 #define BACKGROUND_BYTES_PER_S (UINT64_C(64) << 20)
 #define BACKGROUND_LEAST 8192u
+#define LARGE_BYTES_PER_S (UINT64_C(1) << 20) /* at least, where values are large: moves come to an end */
 
 #define TREE_BITS_LEAST 7u /* as many leaves as partitions */
 #define TREE_BITS_MOST 12u
@@ -182,6 +183,9 @@ static void draw_changes(struct plan *plan) {
   plan->change_max_ns = scaled(&prng, 200 * MILLISECOND, 15 * SECOND);
   bool throttled = prng_chance(&prng, 300);
   uint64_t throttle = scaled(&prng, BACKGROUND_LEAST, BACKGROUND_BYTES_PER_S);
+  if (plan->on[FEATURE_large] && throttle < LARGE_BYTES_PER_S) {
+    throttle = LARGE_BYTES_PER_S;
+  }
   plan->tunables.background.bytes_per_s = throttled ? throttle : plan->tunables.background.bytes_per_s;
   bool folds = prng_chance(&prng, 500);
   uint32_t fold = (uint32_t)scaled(&prng, 1, 16);

@@ -154,6 +154,7 @@ static void saw_news(void *context, uint32_t node, enum node_news news) {
   }
   if (news == NEWS_CRASHING) {
     tree_node_judge(run, node);
+    whole_past_judge(run, node);
   }
   if (news == NEWS_CRASHING && losses) {
     oracle_loss_begin(&run->oracle, node);

@@ -25,9 +25,11 @@
 #define TAG_COORD 1u /* the coordinator's request numbers */
 
 #define STRICT_MAX 256u /* puts of a key that gets are held against; of more the oldest is forgotten */
+#define REPAIR_STORED_NS UINT64_C(2000000000) /* within which what a get brought is on the disk */
 
 struct moves {
   struct siblings strict[PLAN_KEYS_MAX];
+  uint64_t asked_ns[RUN_NODES_MAX][RUN_NODES_MAX][PLAN_KEYS_MAX]; /* when one last asked the other for a get */
 };
 
 struct moves *moves_new(void) {
@@ -246,6 +248,9 @@ void move_sent(struct run *run, uint32_t from, uint32_t to, const struct message
   uint32_t owner = 0;
   bool of_a_get = message->type == MESSAGE_READ && message->owner == 0 && message->request >> TAG_BITS == TAG_COORD;
   int key = of_a_get ? oracle_find_key(&run->oracle, SPACE_OBJECTS, message->key, &owner) : -1;
+  if (key >= 0) {
+    run->moves->asked_ns[from][to][key] = run->world->now_ns;
+  }
   const struct standing *standing = layouts_since(run->layouts, from, run->world->now_ns, 0);
   if (key < 0 || standing == NULL || standing->base == standing->target || run->oracle.any_destroyed) {
     return;
@@ -285,6 +290,15 @@ static bool has_said_something(const struct run *run, uint32_t node) {
   return view.mark.base_count > 0;
 }
 
+/* May it be in the answer to a get that is under way there? That is taken from whoever was asked, and stored by the
+ * read repair. */
+static bool may_be_repair(const struct run *run, uint32_t node, uint32_t by, uint32_t key) {
+  const struct shard_tunables *tunables = &run->plan.tunables;
+  uint64_t asked_ns = run->moves->asked_ns[node][by][key];
+  return asked_ns != 0 &&
+         run->world->now_ns <= asked_ns + tunables->request_timeout_ns + tunables->repair_window_ns + REPAIR_STORED_NS;
+}
+
 void move_taken(struct run *run, uint32_t node, uint32_t number) {
   const struct version *version = &run->oracle.versions[number];
   uint64_t now_ns = run->world->now_ns;
@@ -297,6 +311,9 @@ void move_taken(struct run *run, uint32_t node, uint32_t number) {
   }
   if ((version->taken & ~(UINT64_C(1) << by)) != 0) {
     return; /* it may come from one that had taken it before it knew */
+  }
+  if (may_be_repair(run, node, by, version->key)) {
+    return;
   }
   run->checks.looked[CHECK_move] += 1;
   if (!lives_with(run, here, by) && lives_with(run, there, by) && has_said_something(run, node)) {

@@ -1,5 +1,5 @@
 /* whole: a client, and another node, is shown nothing of a value but what was written; after healing nothing that a
- * replica has stored is damaged. */
+ * replica has stored is damaged. And who finds that its directory is an old copy, or an emptied one, is right. */
 #include <inttypes.h>
 
 #include "base/assert.h"
@@ -28,9 +28,20 @@ void whole_saw(struct run *run, uint32_t node, uint32_t key, const char *what, s
   }
 }
 
+void whole_past_judge(struct run *run, uint32_t node) {
+  run->checks.looked[CHECK_whole] += 1;
+  if (shard_stats(run->world->nodes[node].shard)->losses > 0 && !run->oracle.disk_destroyed[node]) {
+    check_fail(run, CHECK_whole, CHECK_NO_KEY, "node %" PRIu32 " says that it has lost what it had stored, and has not",
+               node + 1);
+  }
+}
+
 void whole_judge(struct run *run) {
   for (uint32_t i = 0; i < run->world->node_count; i++) {
     const struct disk_table *table = &run->world->nodes[i].disk.visible[SPACE_OBJECTS];
+    if (run->world->nodes[i].alive) {
+      whole_past_judge(run, i);
+    }
     for (size_t k = 0; k < table->count && run->world->nodes[i].alive; k++) {
       uint32_t owner = 0;
       int key = oracle_find_key(&run->oracle, SPACE_OBJECTS, table->entries[k].key, &owner);

@@ -36,6 +36,7 @@
   X(starves, live, "background work is granted nothing while clients wait long")                       \
   X(mend_one_way, converge, "what only the other replica has is not fetched")                          \
   X(loss_unnoticed, move, "a node that has lost its data answers as if it had all")                 \
+  X(loss_imagined, whole, "what a member tells in its present life is remembered as of an earlier one") \
   X(loss_answers, move, "a node answers for what it has lost before it has it back")                  \
   X(damage_served, whole, "what is read is not compared with its checksum")                           \
   X(damage_absent, move, "a damaged record counts as one that never was")                            \

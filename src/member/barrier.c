@@ -59,10 +59,11 @@ bool barrier_is_abreast(const struct member *member, uint32_t node, const struct
   }
   if (!live) {
     /* It is out by its layouts as by ours: it plans nothing, and hands over what it has. A target with records that we
-     * do not know of may have it still. */
-    return mark->target_count >= removed_at(&member->records.history, node) &&
-           has_layout(member, mark->target_count, mark->target_digest) &&
-           (mark->base_digest == own->base_digest || (mark->base_count > own->base_count && has_base_of(member, mark)));
+     * do not know of may have it still, and so may a base beyond ours. */
+    const uint32_t removed = removed_at(&member->records.history, node);
+    return mark->target_count >= removed && has_layout(member, mark->target_count, mark->target_digest) &&
+           (mark->base_digest == own->base_digest ||
+            (mark->base_count > own->base_count && mark->base_count >= removed && has_base_of(member, mark)));
   }
   if (own->phase == MARK_RELEASES && mark->phase == MARK_READS && mark->target_digest == own->target_digest) {
     return false; /* we may go beyond what it reads by */
@@ -192,6 +193,21 @@ bool barrier_all(const struct member *member, enum mark_phase phase) {
   return told == left_out; /* of more than FENCES_MAX one can not say whom */
 }
 
+bool barrier_is_agreed(const struct member *member) {
+  if (!member->has_base || member->base == member->target) {
+    return false;
+  }
+  struct walk walk = walk_begin(member);
+  while (walk_next(&walk)) {
+    const struct peer *peer = walk.peer;
+    if (peer != NULL && peer->told &&
+        mark_passes(&peer->heartbeat.mark, member->base->digest, member->target->digest, MARK_HOLDS)) {
+      return true;
+    }
+  }
+  return barrier_all(member, MARK_KNOWS);
+}
+
 bool barrier_is_read(const struct member *member) {
   ASSERT(layout_phase(member) == MARK_RELEASES);
   struct walk walk = walk_begin(member);
@@ -250,6 +266,25 @@ bool barrier_is_passed_over(const struct member *member) {
     by_removed = by_removed || beyond;
   }
   return by_removed && !one_stays;
+}
+
+/* All others, but for those that are fenced, have gone beyond it. They took this node for removed, by a record that is
+ * passed over now because it would have removed the last member. Nobody else has read by the target, or ever will. */
+bool barrier_is_deserted(const struct member *member) {
+  ASSERT(member->has_base);
+  bool deserted = false;
+  struct walk walk = walk_begin(member);
+  while (walk_next(&walk)) {
+    const struct peer *peer = walk.peer;
+    if (peer == NULL || peer->fenced) {
+      continue;
+    }
+    if (!peer->told || !is_beyond(member, &peer->heartbeat.mark)) {
+      return false;
+    }
+    deserted = true;
+  }
+  return deserted;
 }
 
 uint32_t barrier_newer_base(const struct member *member, uint64_t *digest) {

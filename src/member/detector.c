@@ -215,9 +215,9 @@ void detector_heartbeat(struct member *member, uint32_t node, const struct heart
 void detector_remember(struct member *member, uint32_t node, uint64_t life, uint64_t wrote, uint64_t wrote_before) {
   struct peer *peer = find_mutable(&member->detector, node);
   if (peer != NULL) {
-    peer->life = life;
-    peer->wrote = wrote;
-    peer->wrote_before = wrote_before;
+    peer->life = PLANTED(loss_imagined) ? 0 : life;
+    peer->wrote = PLANTED(loss_imagined) ? 0 : wrote;
+    peer->wrote_before = PLANTED(loss_imagined) ? wrote : wrote_before;
   }
 }
 

@@ -199,13 +199,18 @@ struct identity {
   uint32_t issuer;
 };
 
-static struct identity last_of(const struct history *history) {
-  ASSERT(history->count <= HISTORY_MAX);
-  if (history->count == 0) {
+static struct identity last_of_prefix(const struct history *history, uint32_t count) {
+  ASSERT(history->count <= HISTORY_MAX && count <= history_length(history));
+  const uint32_t folded = history->snapshot.ring.records;
+  if (count <= folded) {
     return (struct identity){history->snapshot.time, history->snapshot.issuer};
   }
-  const struct change *last = &history->changes[history->count - 1];
+  const struct change *last = &history->changes[count - folded - 1];
   return (struct identity){last->time, last->issuer};
+}
+
+static struct identity last_of(const struct history *history) {
+  return last_of_prefix(history, history_length(history));
 }
 
 uint64_t records_next_time(struct member *member, struct step *step) {
@@ -353,12 +358,12 @@ static bool is_before(const struct change *change, struct identity other) {
  * was taken for dead and removed, for which the others did not wait when they agreed. So it is not taken from that one,
  * and it forgets it when it is told: what a dead node knew alone is lost with it. Not so while it is waited for: then
  * nothing has been agreed without it. */
-static bool is_late(const struct history *history, const struct change *change) {
-  return is_before(change, last_of(history)) && history_knows(history, change->issuer) == KNOWN_GONE;
+static bool is_late(const struct history *history, struct identity last, const struct change *change) {
+  return is_before(change, last) && history_knows(history, change->issuer) == KNOWN_GONE;
 }
 
-/* Takes out of `history` each record that is late for `judge` and that `judge` does not have. */
-static void drop_late(struct history *history, const struct history *judge) {
+/* Takes out of `history` each record that would come before `last`, is late for `judge`, and that it does not have. */
+static void drop_late(struct history *history, const struct history *judge, struct identity last) {
   uint32_t kept = 0;
   uint32_t at = 0;
   for (uint32_t i = 0; i < history->count; i++) {
@@ -368,7 +373,7 @@ static void drop_late(struct history *history, const struct history *judge) {
     }
     bool known =
         at < judge->count && judge->changes[at].time == change->time && judge->changes[at].issuer == change->issuer;
-    if (known || !is_late(judge, change)) {
+    if (known || !is_late(judge, last, change)) {
       history->changes[kept] = *change;
       kept += 1;
     }
@@ -413,15 +418,33 @@ static bool is_outsider(const struct member *member, uint32_t node) {
   return member->has_base && (!live || (peer != NULL && peer->fenced));
 }
 
-/* May they have done so without this node, which what was received removes? */
-static bool is_left_out(const struct member *member, uint32_t from, const struct message *message) {
+/* So much of what was received, which removes this node, they may have agreed upon without it: the base of the sender,
+ * if it is another one, and the target that it holds. 0: nothing. */
+static uint32_t agreed_without_us(const struct member *member, uint32_t from, const struct message *message) {
+  const struct history *received = &member->records.scratch;
   const struct peer *peer = detector_find(&member->detector, from);
-  if (history_knows(&member->records.scratch, member->self) == KNOWN_MEMBER) {
-    return false;
+  const uint32_t length = history_length(received);
+  uint32_t count = 0;
+  if (history_knows(received, member->self) == KNOWN_MEMBER) {
+    return 0;
   }
-  bool told = peer != NULL && peer->told;
-  return (member->has_base && message->digest != member->base->digest) ||
-         (told && peer->heartbeat.mark.phase >= MARK_HOLDS && peer->heartbeat.mark.phase <= MARK_READS);
+  if (member->has_base && message->digest != member->base->digest) {
+    int base = history_find_prefix(received, message->digest);
+    count = base < 0 ? length : (uint32_t)base;
+  }
+  if (peer != NULL && peer->told) {
+    const struct mark *mark = &peer->heartbeat.mark;
+    bool holds = mark->phase >= MARK_HOLDS && mark->phase <= MARK_READS;
+    count = holds && mark->target_count > count ? mark->target_count : count;
+  }
+  return count < length ? count : length;
+}
+
+/* Of what is to be durable next; the target is a prefix of it, or of one of which late records have been dropped. */
+static struct identity last_of_target(const struct member *member) {
+  const struct history *staged = &member->records.staged;
+  const uint32_t count = member->layout.target_count;
+  return last_of_prefix(staged, count < history_length(staged) ? count : history_length(staged));
 }
 
 /* `scratch` is what was received. False when the two do not go together. */
@@ -430,14 +453,17 @@ static bool meet(struct member *member, struct step *step, uint32_t from, const 
   struct history *merged = &records->merged;
   uint32_t added = 0;
   history_copy(merged, &records->staged);
-  if (is_left_out(member, from, message)) {
-    drop_late(merged, &records->scratch);
+  const uint32_t agreed = agreed_without_us(member, from, message);
+  if (agreed > 0) {
+    drop_late(merged, &records->scratch, last_of_prefix(&records->scratch, agreed));
   }
   if (history_merge(merged, message->object, &added) != ERR_OK) {
     return false;
   }
   if (is_outsider(member, from)) {
-    drop_late(merged, &records->staged);
+    drop_late(merged, &records->staged, last_of(&records->staged));
+  } else if (barrier_is_agreed(member)) {
+    drop_late(merged, &records->staged, last_of_target(member));
   }
   if (!is_livable(member, merged, from, message->digest)) {
     return false;

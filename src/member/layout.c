@@ -215,7 +215,7 @@ static bool may_retarget(const struct member *member) {
     return barrier_is_released(member);
   case MARK_READS:
     /* Nobody waits for one that is removed: it is bound by nothing, and follows. */
-    return ring_find(member->newest, member->self) < 0 && barrier_is_passed_over(member);
+    return ring_find(member->newest, member->self) < 0 ? barrier_is_passed_over(member) : barrier_is_deserted(member);
   case MARK_NONE:
   case MARK_KNOWS:
   case MARK_HOLDS:
@@ -269,6 +269,11 @@ static bool note_leaving(struct member *member, uint64_t now_ns) {
     layout->due_ns = now_ns + LAYOUT_SOON_NS;
   }
   return layout->leaves != before;
+}
+
+bool layout_progress_is_current(const struct member *member) {
+  const struct layout *layout = &member->layout;
+  return layout->progress_epoch == layout->epoch && layout->progress_buckets == member->records.buckets_digest;
 }
 
 /* A request that it had taken on before it left would be answered by nobody. */
@@ -334,7 +339,7 @@ static bool find_next(struct member *member, struct mark *next) {
     return true;
   }
   bool current = member->newest == member->target;
-  bool seen = layout->progress_epoch == layout->epoch;
+  bool seen = layout_progress_is_current(member);
   switch (layout_phase(member)) {
   case MARK_NONE:
     *next = member->has_base ? mark_of(member, member->base == member->target ? MARK_DONE : MARK_KNOWS) : layout->mark;
@@ -427,7 +432,8 @@ void layout_committed(struct member *member, struct step *step, enum err err) {
   layout->stored = true;
   if (news) {
     layout->mark = layout->next;
-    if (layout->mark.phase == MARK_DONE) {
+    bool folded = layout->mark.base_count < member->records.history.snapshot.ring.records;
+    if (layout->mark.phase == MARK_DONE && !folded) { /* else what it was folded into comes next: see find_base */
       take_base(member, step->now_ns);
     } else if (layout->mark.phase == MARK_READS) {
       layouts_changed(layout, step->now_ns);
@@ -502,6 +508,7 @@ void member_note_progress(struct member *member, struct step *step, const struct
   ASSERT(progress != NULL);
   member->layout.progress = *progress;
   member->layout.progress_epoch = step->epoch;
+  member->layout.progress_buckets = member->records.buckets_digest;
 }
 
 void member_layout(const struct member *member, struct layout_view *out) {

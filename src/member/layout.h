@@ -28,8 +28,9 @@ struct layout {
   uint64_t due_ns;     /* look again */
   uint64_t started_ns; /* when the target became this one */
   uint32_t epoch;
-  struct member_progress progress; /* as of the tick in `progress_epoch` */
+  struct member_progress progress; /* as of the tick in `progress_epoch`, and of these bucket properties */
   uint32_t progress_epoch;
+  uint64_t progress_buckets;
 };
 
 void layout_init(struct member *member, const struct shard_config *config);
@@ -44,6 +45,8 @@ void layout_store_first(struct member *member, struct step *step);
 void layout_tell(const struct member *member, struct heartbeat *heartbeat);
 /* Has this node said, or is it about to, what keeps it at its target? */
 bool layout_is_bound(const struct member *member);
+/* Is what was said of progress of these layouts, and of the buckets' n that are known now? */
+bool layout_progress_is_current(const struct member *member);
 /* Does the base not have it? */
 bool layout_is_newcomer(const struct member *member);
 /* The phase of the live layouts; NONE while the mark is not yet of them. */
@@ -58,12 +61,17 @@ int mark_compare(const struct mark *a, const struct mark *b);
 bool barrier_newcomers_know(const struct member *member);
 /* Have all participants passed this phase of the live layouts? */
 bool barrier_all(const struct member *member, enum mark_phase phase);
+/* Have all participants of the live layouts known them, as far as this node can tell? Then no record may come into the
+ * target any more: another may hold it, and read by it, on the strength of what we have said. */
+bool barrier_is_agreed(const struct member *member);
 /* In RELEASES: does one that the history does not remove read by the target? */
 bool barrier_is_read(const struct member *member);
 /* In RELEASES: have all that the history does not remove released the target, or gone beyond it? */
 bool barrier_is_released(const struct member *member);
 /* Does a participant that the history does not remove, if there is one, have this base and a target beyond ours? */
 bool barrier_is_passed_over(const struct member *member);
+/* In READS, and no history removes us: may we follow all the others, none of whom will read by the target? */
+bool barrier_is_deserted(const struct member *member);
 /* The newest base beyond ours that a mark tells of and that is a prefix of our history: its length, or 0. */
 uint32_t barrier_newer_base(const struct member *member, uint64_t *digest);
 /* Has one that is no newcomer told that it has the same bucket properties? */

@@ -202,8 +202,7 @@ void life_tick(struct member *member, struct step *step) {
   struct life *life = &member->life;
   life->begun_ns = life->begun_ns == 0 ? step->now_ns : life->begun_ns;
   life_look(member, step);
-  if (life->lost != 0 && !life->clearing && member->layout.progress.resynced &&
-      member->layout.progress_epoch == step->epoch) {
+  if (life->lost != 0 && !life->clearing && member->layout.progress.resynced && layout_progress_is_current(member)) {
     life->clearing = true;
     life->clearing = loss_store(member, step);
   }

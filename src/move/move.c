@@ -190,17 +190,22 @@ static void table_begin(struct move *move, const struct step *step) {
   move->next = 0;
   move->wanted = move->held = move->foreign = 0;
   move->look_due_ns = known ? step->now_ns : HEAP_NEVER;
-  move->sizes_due_ns = step->now_ns + MOVE_LOOK_NS;
 }
 
-/* The layouts may have changed since the last call, whatever it is for. */
+/* The layouts, or what the buckets' n are, may have changed since the last call, whatever it is for. */
 static void layouts_look(struct move *move, const struct step *step) {
-  if (move->started && move->epoch == step->epoch && move->lost == step->lost) {
+  bool same = move->started && move->epoch == step->epoch && move->lost == step->lost;
+  if (same && move->buckets_digest == step->buckets_digest) {
+    return;
+  }
+  uint32_t sizes = 0;
+  move->buckets_digest = step->buckets_digest;
+  if (same && (bucket_table_sizes(step->buckets, &sizes) ^ step->lost) == move->identity.sizes_digest) {
     return;
   }
   move->started = true;
+  move->epoch_ns = same ? move->epoch_ns : step->now_ns;
   move->epoch = step->epoch;
-  move->epoch_ns = step->now_ns;
   table_begin(move, step);
 }
 
@@ -261,24 +266,28 @@ void move_part_set(struct move *move, uint32_t partition, enum part_state state)
   ASSERT(move->held <= move->wanted);
 }
 
+/* By the layouts, the buckets and the loss that are known now. */
+static bool is_current(const struct move *move, const struct step *step) {
+  return move_is_made(move) && move->epoch == step->epoch && move->buckets_digest == step->buckets_digest &&
+         move->lost == step->lost;
+}
+
 bool move_vouches(const struct move *move, const struct step *step, struct bytes store_key) {
   if (step->lost == 0 || PLANTED(loss_answers)) {
     return step->sure;
   }
-  bool current = move_is_made(move) && move->epoch == step->epoch && move->lost == step->lost;
-  return current && move->parts[move_partition(move, store_key)].state == PART_HELD;
+  return is_current(move, step) && move->parts[move_partition(move, store_key)].state == PART_HELD;
 }
 
 bool move_is_resynced(const struct move *move, const struct step *step) {
-  bool current = move_is_made(move) && move->epoch == step->epoch && move->lost == step->lost;
-  return current && !move_is_moving(step) && move->held == move->wanted && move->saved == move->version;
+  return is_current(move, step) && !move_is_moving(step) && move->held == move->wanted && move->saved == move->version;
 }
 
 bool move_is_complete(const struct move *move, const struct step *step) {
   if (!move_is_moving(step) || PLANTED(move_early)) {
     return true;
   }
-  if (!move_is_made(move) || move->epoch != step->epoch) {
+  if (!is_current(move, step)) {
     return false;
   }
   return move->wanted == 0 ||
@@ -365,13 +374,6 @@ void move_tick(struct move *move, struct step *step) {
   }
   if (move->partition_count != step->ring->partition_count) {
     table_begin(move, step);
-  }
-  uint32_t sizes = 0;
-  if (step->now_ns >= move->sizes_due_ns) {
-    move->sizes_due_ns = step->now_ns + MOVE_LOOK_NS;
-    if ((bucket_table_sizes(step->buckets, &sizes) ^ step->lost) != move->identity.sizes_digest) {
-      table_begin(move, step);
-    }
   }
   if (!move_is_made(move)) {
     table_go(move, step);

@@ -72,6 +72,7 @@ struct move {
   uint32_t partition_count; /* 0: no layouts yet */
   uint32_t next;            /* of the table, to be made */
   uint32_t sizes;           /* the n of all buckets, as bits */
+  uint64_t buckets_digest;  /* when that was looked at */
   uint32_t n_max, n_min;    /* of them */
   uint32_t wanted, held;    /* partitions that the target gives to this node */
   uint32_t foreign;         /* partitions that may hold strays */
@@ -79,7 +80,6 @@ struct move {
   uint64_t saving;          /* under way; 0 none */
   uint64_t save_due_ns;
   uint64_t look_due_ns; /* for partitions to pull */
-  uint64_t sizes_due_ns;
   uint32_t turn; /* the partition that was begun last */
   uint32_t generation;
   uint64_t moving_keys, moving_bytes;

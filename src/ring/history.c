@@ -97,13 +97,59 @@ static enum known known_by(const struct change *change, uint32_t node) {
   return KNOWN_NOT;
 }
 
+struct roll {
+  uint32_t count;
+  uint32_t nodes[MEMBERS_MAX];
+};
+
+static uint32_t roll_find(const struct roll *roll, uint32_t node) {
+  uint32_t at = 0;
+  while (at < roll->count && roll->nodes[at] != node) {
+    at += 1;
+  }
+  return at;
+}
+
+/* Who is a member, record by record, as the fold has it. */
+static void roll_take(struct roll *roll, const struct change *change) {
+  const uint32_t at = roll_find(roll, change->node);
+  const uint32_t old = change->kind == CHANGE_REPLACE ? roll_find(roll, change->old) : roll->count;
+  const bool founds = change->kind == CHANGE_FOUND && roll->count == 0;
+  const bool adds = change->kind == CHANGE_ADD && roll->count > 0 && roll->count < MEMBERS_MAX;
+  if ((founds || adds) && at == roll->count) {
+    roll->nodes[roll->count] = change->node;
+    roll->count += 1;
+  } else if (change->kind == CHANGE_REMOVE && at < roll->count && roll->count > 1) {
+    roll->count -= 1;
+    roll->nodes[at] = roll->nodes[roll->count];
+  } else if (change->kind == CHANGE_REPLACE && old < roll->count && at == roll->count) {
+    roll->nodes[old] = change->node;
+  }
+}
+
+/* Is the record a removal of the only member? It is passed over: two that are left may have removed each other. */
+static bool removes_last(const struct history *history, uint32_t index) {
+  struct roll roll = {.count = history->snapshot.ring.member_count};
+  const struct change *change = &history->changes[index];
+  if (change->kind != CHANGE_REMOVE) {
+    return false;
+  }
+  for (uint32_t i = 0; i < roll.count; i++) {
+    roll.nodes[i] = history->snapshot.ring.members[i].node;
+  }
+  for (uint32_t i = 0; i < index; i++) {
+    roll_take(&roll, &history->changes[i]);
+  }
+  return roll.count == 1 && roll.nodes[0] == change->node;
+}
+
 enum known history_knows(const struct history *history, uint32_t node) {
   const struct snapshot *snapshot = &history->snapshot;
   ASSERT(history->count <= HISTORY_MAX);
   ASSERT(node != 0);
   for (uint32_t i = history->count; i > 0; i--) {
     const enum known known = known_by(&history->changes[i - 1], node);
-    if (known != KNOWN_NOT) {
+    if (known != KNOWN_NOT && !removes_last(history, i - 1)) {
       return known;
     }
   }
@@ -223,6 +269,9 @@ enum err history_compact(struct history *history, const struct ring *ring) {
   ASSERT(snapshot->ring.records == ring->records && snapshot->ring.digest == ring->digest);
   drop_first(history, count);
   snapshot->ring = *ring;
+  for (uint32_t i = 0; i < ring->member_count; i++) {
+    snapshot_forget(snapshot, ring->members[i].node); /* the last one stays, whoever has removed it */
+  }
   return ERR_OK;
 }
 

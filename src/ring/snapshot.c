@@ -26,7 +26,7 @@ bool snapshot_spans(const struct snapshot *snapshot, const struct change *change
 
 /* -- who is gone ----------------------------------------------------------------- */
 
-static void forget(struct snapshot *snapshot, uint32_t node) {
+void snapshot_forget(struct snapshot *snapshot, uint32_t node) {
   uint32_t kept = 0;
   for (uint32_t i = 0; i < snapshot->gone_count; i++) {
     if (snapshot->gone[i] != node) {
@@ -38,9 +38,9 @@ static void forget(struct snapshot *snapshot, uint32_t node) {
 
 void snapshot_remember(struct snapshot *snapshot, uint32_t node) {
   ASSERT(node != 0);
-  forget(snapshot, node);
+  snapshot_forget(snapshot, node);
   if (snapshot->gone_count == HISTORY_GONE_MAX) {
-    forget(snapshot, snapshot->gone[0]);
+    snapshot_forget(snapshot, snapshot->gone[0]);
   }
   ASSERT(snapshot->gone_count < HISTORY_GONE_MAX);
   snapshot->gone[snapshot->gone_count++] = node;
@@ -92,10 +92,10 @@ void snapshot_take(struct snapshot *snapshot, const struct change *change) {
   switch (change->kind) {
   case CHANGE_FOUND:
     snapshot->founding = *change;
-    forget(snapshot, change->node);
+    snapshot_forget(snapshot, change->node);
     break;
   case CHANGE_ADD:
-    forget(snapshot, change->node);
+    snapshot_forget(snapshot, change->node);
     break;
   case CHANGE_REMOVE:
     snapshot_remember(snapshot, change->node);
@@ -103,7 +103,7 @@ void snapshot_take(struct snapshot *snapshot, const struct change *change) {
   case CHANGE_REWEIGH:
     break;
   case CHANGE_REPLACE:
-    forget(snapshot, change->node);
+    snapshot_forget(snapshot, change->node);
     snapshot_remember(snapshot, change->old);
     break;
   }

@@ -12,6 +12,7 @@ bool snapshot_spans(const struct snapshot *snapshot, const struct change *change
 /* Takes up one more record, the next: of the ring, number and digest only. */
 void snapshot_take(struct snapshot *snapshot, const struct change *change);
 void snapshot_remember(struct snapshot *snapshot, uint32_t node); /* as gone */
+void snapshot_forget(struct snapshot *snapshot, uint32_t node);   /* it is not */
 /* The digest of the first `count` of them, or 0 when it is not known any more. */
 uint64_t snapshot_prefix(const struct snapshot *snapshot, uint32_t count);
 /* How many of them have this digest, or -1. */

@@ -41,7 +41,6 @@ struct scrub {
   struct floors *floors;
   uint32_t generation;
   uint32_t healing;
-  bool started;
   struct cursor cursor;
   struct heal heals[HEALS_MAX];
 };

@@ -56,7 +56,7 @@ class Compare(unittest.TestCase):
         self.assertEqual(node.stop(), 0)
         shutil.rmtree(node.directory)
         os.rename(copy, node.directory)
-        before = found(other for other in cluster if other is not node)
+        before = found([other for other in cluster if other is not node])
         node.start()  # and compares what it has at once, whatever sync-round is
         cluster.wait_formed()
         cluster.wait_hints_drained()

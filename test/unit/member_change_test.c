@@ -380,6 +380,45 @@ static void nobody_takes_what_a_node_writes_that_was_added_and_removed_and_does_
   assert_true(apart > 0);
 }
 
+/* One of them holds it already. A removed node that returns says that it knows the target, and is listened to again;
+ * what another removed one, whom all others have left out, then tells it must not change what has been agreed upon. */
+static void no_record_comes_into_an_agreed_target_by_way_of_a_node_that_returns(void **state) {
+  (void)state;
+  for (uint64_t seed = 0; seed < 20; seed++) {
+    form_sealed(700 + seed, 4);
+    for (uint32_t away = 1; away <= 2; away++) {
+      cut_set(away, 0, true);
+      cut_set(away, 3, true);
+    }
+    change_at(1, reweigh(3, 200)); /* only these two hear of it before they are removed */
+    run(10 * SECOND);
+    world.nodes[3].lacks = true;
+    struct change removals[2] = {wish_of(CHANGE_REMOVE, 1), wish_of(CHANGE_REMOVE, 2)};
+    command_changes(0, removals, 2, layout_of(0).history_digest);
+    run(5 * SECOND);
+    assert_int_equal(phase_of(0), MARK_HOLDS);
+    assert_int_equal(phase_of(3), MARK_KNOWS);
+    uint64_t agreed = layout_of(0).mark.target_digest;
+    assert_int_equal(layout_of(3).mark.target_digest, agreed);
+    cut_set(2, 0, false);
+    cut_set(2, 3, false);
+    run(5 * SECOND);
+    assert_int_equal(layout_of(2).mark.target_digest, agreed);
+    assert_true(allows(3, 2, MESSAGE_WRITE));
+    run(5 * SECOND);
+    assert_int_equal(layout_of(2).mark.target_digest, agreed);
+    assert_int_equal(layout_of(3).mark.target_digest, agreed);
+    assert_int_equal(layout_of(3).history_digest, agreed);
+    world.nodes[3].lacks = false;
+    cut_set(1, 0, false);
+    cut_set(1, 3, false);
+    run(20 * SECOND);
+    for (uint32_t i = 0; i < 4; i++) {
+      assert_int_equal(layout_of(i).mark.base_digest, agreed);
+    }
+  }
+}
+
 static void members_that_remove_each_other_in_the_same_moment_both_go(void **state) {
   (void)state;
   for (uint64_t seed = 0; seed < 20; seed++) {
@@ -401,6 +440,61 @@ static void members_that_remove_each_other_in_the_same_moment_both_go(void **sta
   }
 }
 
+/* While one of them is still being added: it may have agreed to what the other holds, and not to more. */
+static void a_newcomer_and_its_only_peer_that_remove_each_other_agree_on_who_stays(void **state) {
+  (void)state;
+  uint32_t both = 0;
+  for (uint64_t seed = 0; seed < 200; seed++) {
+    form_sealed(800 + seed, 1);
+    uint32_t spare = node_add(1);
+    run(2 * SECOND);
+    change_at(0, wish_of(CHANGE_ADD, spare));
+    run(prng_below(&world.prng, 400) * MS);
+    struct change removals[2] = {wish_of(CHANGE_REMOVE, spare), wish_of(CHANGE_REMOVE, 0)};
+    command_changes(0, &removals[0], 1, layout_of(0).history_digest);
+    command_changes(spare, &removals[1], 1, layout_of(spare).history_digest);
+    run(20 * SECOND);
+    uint32_t length = history_length(member_history(member_of(0)));
+    both += length == 4 ? 1 : 0;
+    for (uint32_t i = 0; i < 2; i++) {
+      uint32_t index = i == 0 ? 0 : spare;
+      assert_int_equal(layout_of(index).history_digest, layout_of(0).history_digest);
+      assert_int_equal(layout_of(index).mark.base_count, length);
+    }
+    assert_int_not_equal(member_is_member(member_of(0)), member_is_member(member_of(spare)));
+  }
+  assert_true(both > 0);
+}
+
+/* A cluster of none would have nowhere to keep its data: the removal that comes second is passed over. */
+static void of_two_members_that_remove_each_other_one_stays(void **state) {
+  (void)state;
+  for (uint64_t seed = 0; seed < 20; seed++) {
+    form_sealed(730 + seed, 2);
+    world.tunables.fold_records = seed % 2 == 0 ? 1 : HISTORY_FOLD_AT;
+    struct change removals[2] = {wish_of(CHANGE_REMOVE, 1), wish_of(CHANGE_REMOVE, 0)};
+    uint64_t digest = layout_of(0).history_digest;
+    command_changes(0, &removals[0], 1, digest);
+    command_changes(1, &removals[1], 1, digest);
+    run(10 * SECOND);
+    uint32_t stays = member_is_member(member_of(0)) ? 0 : 1;
+    uint32_t goes = 1 - stays;
+    assert_true(member_is_member(member_of(stays)));
+    assert_false(member_is_member(member_of(goes)));
+    assert_int_equal(layout_of(0).history_digest, layout_of(1).history_digest);
+    for (uint32_t i = 0; i < 2; i++) {
+      assert_int_equal(history_length(member_history(member_of(i))), 4);
+      assert_int_equal(layout_of(i).mark.base_count, 4);
+      assert_int_equal(history_knows(member_history(member_of(i)), world.nodes[stays].id), KNOWN_MEMBER);
+      assert_int_equal(history_knows(member_history(member_of(i)), world.nodes[goes].id), KNOWN_GONE);
+    }
+    node_crash(stays);
+    node_start(stays);
+    run(2 * SECOND);
+    assert_int_equal(admit(stays), ERR_OK);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(where_there_is_data_a_node_waits_and_is_told_what_to_type),
@@ -419,8 +513,11 @@ int main(void) {
       cmocka_unit_test(a_node_that_is_leaving_takes_no_changes),
       cmocka_unit_test(a_newcomer_listens_to_the_node_that_it_replaces_as_soon_as_it_meets_it),
       cmocka_unit_test(a_newcomer_that_has_waited_for_long_listens_to_the_node_that_it_replaces),
+      cmocka_unit_test(no_record_comes_into_an_agreed_target_by_way_of_a_node_that_returns),
       cmocka_unit_test(nobody_takes_what_a_node_writes_that_was_added_and_removed_and_does_not_know_it),
       cmocka_unit_test(members_that_remove_each_other_in_the_same_moment_both_go),
+      cmocka_unit_test(a_newcomer_and_its_only_peer_that_remove_each_other_agree_on_who_stays),
+      cmocka_unit_test(of_two_members_that_remove_each_other_one_stays),
   };
   return cmocka_run_group_tests(tests, memory_get, memory_put);
 }

@@ -300,6 +300,56 @@ static void two_sides_that_removed_each_other_and_folded_stay_apart(void **state
   removed_each_other_and_stay_apart(7);
 }
 
+static bool is_storing(uint32_t index, enum meta_name name) {
+  for (uint32_t i = 0; i < world.queue_count; i++) {
+    const struct happening *h = &world.queue[i];
+    if (h->kind == HAPPENS_COMMIT && h->to == index && h->name == name) {
+      return true;
+    }
+  }
+  return false;
+}
+
+/* One that was removed, and was away, hears of the base after its removal while it stores a history in which that has
+ * been folded away. */
+static void a_base_may_be_folded_away_while_it_is_being_stored(void **state) {
+  (void)state;
+  uint32_t late = 0;
+  for (uint64_t seed = 0; seed < 20; seed++) {
+    form_sealed(800 + seed, 3);
+    world.nodes[2].lacks = true; /* so that the removal is not done before it is away */
+    change_at(0, removal_of(2));
+    run(2 * SECOND);
+    assert_int_equal(phase_of(2), MARK_KNOWS);
+    cut_set(2, 0, true);
+    cut_set(2, 1, true);
+    run(15 * SECOND);
+    assert_done(FIRST(2));
+    world.tunables.fold_records = 1;
+    world.nodes[1].commit_least_ns = 3 * SECOND; /* so that it is at the old base for long */
+    change_at(0, reweighing_of(1, 200));
+    for (uint32_t i = 0; i < 20000 && !is_done(0, 0); i++) {
+      run(MS);
+    }
+    assert_int_equal(folded_of(0), length_of(0));
+    assert_true(layout_of(1).mark.base_count < length_of(0));
+    world.nodes[2].commit_least_ns = SECOND;
+    cut_set(2, 0, false);
+    for (uint32_t i = 0; i < 2500 && !is_storing(2, NAME_HISTORY); i++) {
+      run(MS);
+    }
+    cut_set(2, 1, false);
+    for (uint32_t i = 0; i < 1000; i++) {
+      run(MS);
+      late += is_storing(2, NAME_HISTORY) && is_storing(2, NAME_LAYOUT) ? 1 : 0;
+    }
+    run(20 * SECOND);
+    assert_int_equal(layout_of(2).mark.base_count, layout_of(0).mark.base_count);
+    assert_int_equal(layout_of(2).history_digest, layout_of(0).history_digest);
+  }
+  assert_true(late > 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_base_is_folded_away_and_nothing_else_is),
@@ -308,6 +358,7 @@ int main(void) {
       cmocka_unit_test(a_cluster_changes_for_ever_and_one_that_it_has_forgotten_is_told_that_it_was_removed),
       cmocka_unit_test(whoever_missed_what_was_folded_away_is_given_the_outcome),
       cmocka_unit_test(two_sides_that_removed_each_other_and_folded_stay_apart),
+      cmocka_unit_test(a_base_may_be_folded_away_while_it_is_being_stored),
   };
   return cmocka_run_group_tests(tests, memory_get, memory_put);
 }

@@ -191,6 +191,7 @@ static void who_starts_again_does_not_take_what_others_wrote_meanwhile_for_lost(
   node_crash(0);
   node_crash(1);
   world.nodes[0].meta[NAME_WROTE] = old;
+  world.nodes[0].lacks = true; /* what it has lost */
   node_start(0);
   node_start(1);
   run(5 * SECOND);
