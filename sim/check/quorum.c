@@ -34,18 +34,27 @@ static bool reached(const struct run *run, const struct version *version, uint32
          count(version->primary & replicas) >= version->pw;
 }
 
+/* Has the target of the `nth` last standing of a node become its base since? */
+static bool became_base(const struct run *run, uint32_t node, uint64_t since_ns, uint32_t nth) {
+  uint32_t target = layouts_since(run->layouts, node, since_ns, nth)->target;
+  for (uint32_t later = 0; later < nth; later++) {
+    if (layouts_since(run->layouts, node, since_ns, later)->base == target) {
+      return true;
+    }
+  }
+  return false;
+}
+
 /* By what the coordinator lived by at some time since then: in both layouts; or in what was the target then, if that
  * has become its base. */
 static bool reached_in_each(const struct run *run, const struct version *version, uint64_t since_ns) {
   uint32_t node = version->coordinator - 1;
-  uint32_t later_base = UINT32_MAX;
   const struct standing *standing = layouts_since(run->layouts, node, since_ns, 0);
   for (uint32_t nth = 1; standing != NULL; nth++) {
     bool target = reached(run, version, standing->target);
-    if (target && (standing->target == later_base || reached(run, version, standing->base))) {
+    if (target && (became_base(run, node, since_ns, nth - 1) || reached(run, version, standing->base))) {
       return true;
     }
-    later_base = standing->base;
     standing = layouts_since(run->layouts, node, since_ns, nth);
   }
   return false;

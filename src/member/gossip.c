@@ -410,12 +410,14 @@ static bool is_livable(const struct member *member, const struct history *merged
   return mark != NULL && mark->base_digest == their_base && has_prefix(merged, mark->base_count, their_base);
 }
 
-/* May the others have agreed without that node? */
+/* May the others have agreed without that node? One that is removed itself does not judge: they may have agreed without
+ * it. */
 static bool is_outsider(const struct member *member, uint32_t node) {
   const struct peer *peer = detector_find(&member->detector, node);
   bool live = ring_find(member->base, node) >= 0 || ring_find(member->target, node) >= 0;
+  bool judges = member->has_base && ring_find(member->newest, member->self) >= 0;
   ASSERT(node != member->self);
-  return member->has_base && (!live || (peer != NULL && peer->fenced));
+  return judges && (!live || (peer != NULL && peer->fenced));
 }
 
 /* So much of what was received, which removes this node, they may have agreed upon without it: the base of the sender,
