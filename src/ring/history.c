@@ -127,20 +127,17 @@ static void roll_take(struct roll *roll, const struct change *change) {
   }
 }
 
-/* Is the record a removal of the only member? It is passed over: two that are left may have removed each other. */
-static bool removes_last(const struct history *history, uint32_t index) {
+/* Is the node a member still after the record that takes it out? Of the last one that is passed over, for two that are
+ * left may have removed each other; so is a replacement by one that is a member already. */
+static bool stays(const struct history *history, uint32_t index, uint32_t node) {
   struct roll roll = {.count = history->snapshot.ring.member_count};
-  const struct change *change = &history->changes[index];
-  if (change->kind != CHANGE_REMOVE) {
-    return false;
-  }
   for (uint32_t i = 0; i < roll.count; i++) {
     roll.nodes[i] = history->snapshot.ring.members[i].node;
   }
-  for (uint32_t i = 0; i < index; i++) {
+  for (uint32_t i = 0; i <= index; i++) {
     roll_take(&roll, &history->changes[i]);
   }
-  return roll.count == 1 && roll.nodes[0] == change->node;
+  return roll_find(&roll, node) < roll.count;
 }
 
 enum known history_knows(const struct history *history, uint32_t node) {
@@ -149,7 +146,7 @@ enum known history_knows(const struct history *history, uint32_t node) {
   ASSERT(node != 0);
   for (uint32_t i = history->count; i > 0; i--) {
     const enum known known = known_by(&history->changes[i - 1], node);
-    if (known != KNOWN_NOT && !removes_last(history, i - 1)) {
+    if (known == KNOWN_MEMBER || (known == KNOWN_GONE && !stays(history, i - 1, node))) {
       return known;
     }
   }
@@ -270,7 +267,7 @@ enum err history_compact(struct history *history, const struct ring *ring) {
   drop_first(history, count);
   snapshot->ring = *ring;
   for (uint32_t i = 0; i < ring->member_count; i++) {
-    snapshot_forget(snapshot, ring->members[i].node); /* the last one stays, whoever has removed it */
+    snapshot_forget(snapshot, ring->members[i].node); /* whoever has removed them: they stay */
   }
   return ERR_OK;
 }

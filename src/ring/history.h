@@ -106,9 +106,9 @@ void history_outlaw(struct history *history, uint32_t node);
 const struct change *history_founding(const struct history *history);
 
 enum known { KNOWN_NOT, KNOWN_MEMBER, KNOWN_GONE };
-/* What the latest record that speaks of a node says: brought in, or removed or replaced; not what removes the last
- * member, which stays. Whether else it made sense is for the fold to say; a node that was brought in without sense is
- * forgotten when that is folded away. */
+/* What the latest record that speaks of a node says: brought in, or removed or replaced, unless it stays all the same
+ * (the last member can not be removed, nor one be replaced by another member). Whether bringing it in made sense is for
+ * the fold to say; a node that was brought in without sense is forgotten when that is folded away. */
 enum known history_knows(const struct history *history, uint32_t node);
 
 #endif
