@@ -419,6 +419,76 @@ static void no_record_comes_into_an_agreed_target_by_way_of_a_node_that_returns(
   }
 }
 
+/* That holds for it, too: another holds the target on the strength of what it has said. */
+static void a_removed_node_that_takes_part_takes_no_record_into_what_others_may_have_agreed_upon(void **state) {
+  (void)state;
+  for (uint64_t seed = 0; seed < 20; seed++) {
+    form_sealed(720 + seed, 5);
+    for (uint32_t i = 0; i < 4; i++) {
+      cut_set(i, 4, true);
+      world.nodes[i].lacks = true;
+    }
+    change_at(4, reweigh(0, 200)); /* only it hears of this before it is removed */
+    run(10 * SECOND);
+    world.nodes[2].silent = 1u << 3; /* so that node 3 can not tell that all know */
+    struct change removals[2] = {wish_of(CHANGE_REMOVE, 3), wish_of(CHANGE_REMOVE, 4)};
+    command_changes(0, removals, 2, layout_of(0).history_digest);
+    run(5 * SECOND);
+    uint64_t agreed = layout_of(0).history_digest;
+    world.nodes[0].silent = 1u << 3;
+    world.nodes[0].lacks = false;
+    run(5 * SECOND);
+    assert_int_equal(phase_of(0), MARK_HOLDS);
+    assert_int_equal(phase_of(3), MARK_KNOWS);
+    assert_int_equal(layout_of(3).mark.target_digest, agreed);
+    cut_set(3, 4, false);
+    run(5 * SECOND);
+    assert_int_equal(layout_of(3).history_digest, agreed);
+    for (uint32_t i = 0; i < 4; i++) {
+      world.nodes[i].lacks = false;
+      world.nodes[i].silent = 0;
+      cut_set(i, 4, false);
+    }
+    run(20 * SECOND);
+    for (uint32_t i = 0; i < 5; i++) {
+      assert_int_equal(layout_of(i).mark.base_digest, agreed);
+    }
+  }
+}
+
+/* Who comes back from a side on which the issuer of one of their records was removed takes that record all the same. */
+static void what_a_base_has_is_not_late_to_one_who_removed_its_issuer(void **state) {
+  (void)state;
+  for (uint64_t seed = 0; seed < 20; seed++) {
+    form_sealed(740 + seed, 3);
+    uint32_t spare = node_add(1);
+    cut_set(2, 0, true);
+    cut_set(2, 1, true);
+    cut_set(2, spare, true);
+    run(2 * SECOND);
+    change_at(1, reweigh(0, 200));
+    run(SECOND);
+    struct change here[3] = {wish_of(CHANGE_ADD, spare), wish_of(CHANGE_REMOVE, 0), wish_of(CHANGE_REMOVE, 2)};
+    command_changes(1, here, 3, layout_of(1).history_digest);
+    run(10 * SECOND);
+    assert_true(is_done(1, 0));
+    assert_true(is_done(spare, 0));
+    struct change there[2] = {wish_of(CHANGE_REMOVE, 1), wish_of(CHANGE_REMOVE, 2)};
+    command_changes(2, there, 1 + seed % 2, layout_of(2).history_digest);
+    run(SECOND);
+    assert_int_equal(history_knows(member_history(member_of(2)), world.nodes[1].id), KNOWN_GONE);
+    node_crash(0); /* which it would not take for a stranger */
+    cut_set(2, 1, false);
+    cut_set(2, spare, false);
+    run(20 * SECOND);
+    for (uint32_t i = 1; i < 4; i++) {
+      assert_int_equal(layout_of(i).history_digest, layout_of(spare).history_digest);
+      assert_int_equal(layout_of(i).mark.base_digest, layout_of(spare).history_digest);
+    }
+    assert_int_equal(member_ring(member_of(spare))->member_count, 1);
+  }
+}
+
 static void members_that_remove_each_other_in_the_same_moment_both_go(void **state) {
   (void)state;
   for (uint64_t seed = 0; seed < 20; seed++) {
@@ -514,6 +584,8 @@ int main(void) {
       cmocka_unit_test(a_newcomer_listens_to_the_node_that_it_replaces_as_soon_as_it_meets_it),
       cmocka_unit_test(a_newcomer_that_has_waited_for_long_listens_to_the_node_that_it_replaces),
       cmocka_unit_test(no_record_comes_into_an_agreed_target_by_way_of_a_node_that_returns),
+      cmocka_unit_test(a_removed_node_that_takes_part_takes_no_record_into_what_others_may_have_agreed_upon),
+      cmocka_unit_test(what_a_base_has_is_not_late_to_one_who_removed_its_issuer),
       cmocka_unit_test(nobody_takes_what_a_node_writes_that_was_added_and_removed_and_does_not_know_it),
       cmocka_unit_test(members_that_remove_each_other_in_the_same_moment_both_go),
       cmocka_unit_test(a_newcomer_and_its_only_peer_that_remove_each_other_agree_on_who_stays),
