@@ -398,6 +398,11 @@ static bool has_prefix(const struct history *history, uint32_t count, uint64_t d
   return known == digest || known == 0;
 }
 
+bool records_keep(const struct member *member, uint32_t count, uint64_t digest) {
+  ASSERT(member->has_base || count > 0);
+  return has_prefix(&member->records.staged, count, digest);
+}
+
 /* Can we live by that history: by our layouts, and by the base of the sender? Two that can not have each removed the
  * other while they were apart. */
 static bool is_livable(const struct member *member, const struct history *merged, uint32_t from, uint64_t their_base) {
@@ -407,6 +412,10 @@ static bool is_livable(const struct member *member, const struct history *merged
     return false;
   }
   if (layout_is_bound(member) && !has_prefix(merged, layout->target_count, member->target->digest)) {
+    return false;
+  }
+  const struct mark *next = &layout->next;
+  if (layout->storing && next->phase == MARK_DONE && !has_prefix(merged, next->base_count, next->base_digest)) {
     return false;
   }
   if (their_base == 0 || history_find_prefix(merged, their_base) >= 0) {
@@ -446,10 +455,12 @@ static uint32_t agreed_without_us(const struct member *member, uint32_t from, co
   return count < length ? count : length;
 }
 
-/* Of what is to be durable next; the target is a prefix of it, or of one of which late records have been dropped. */
-static struct identity last_of_target(const struct member *member) {
+/* The end of what we have said that we know, or are about to: only on the strength of that can anybody have agreed. It
+ * is a prefix of what is staged, or of one of which late records have been dropped. */
+static struct identity last_said(const struct member *member) {
   const struct history *staged = &member->records.staged;
-  const uint32_t count = member->layout.target_count;
+  const struct layout *layout = &member->layout;
+  const uint32_t count = layout->storing ? layout->next.target_count : layout->mark.target_count;
   return last_of_prefix(staged, count < history_length(staged) ? count : history_length(staged));
 }
 
@@ -474,10 +485,8 @@ static bool meet(struct member *member, struct step *step, uint32_t from, const 
   if (history_merge(merged, message->object, &added) != ERR_OK) {
     return false;
   }
-  if (is_outsider(member, from)) {
-    drop_late(merged, &records->staged, last_of_their_base(member, message), last_of(&records->staged));
-  } else if (barrier_is_agreed(member)) {
-    drop_late(merged, &records->staged, (struct identity){0}, last_of_target(member));
+  if (is_outsider(member, from) || barrier_is_agreed(member)) {
+    drop_late(merged, &records->staged, last_of_their_base(member, message), last_said(member));
   }
   if (!is_livable(member, merged, from, message->digest)) {
     return false;
