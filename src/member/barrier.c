@@ -51,27 +51,6 @@ static uint32_t removed_at(const struct history *history, uint32_t node) {
   return history->snapshot.ring.records;
 }
 
-bool barrier_is_abreast(const struct member *member, uint32_t node, const struct mark *mark, bool live) {
-  const struct mark *own = &member->layout.mark;
-  ASSERT(own->phase <= MARK_DONE);
-  if (own->base_digest == 0 || mark->base_digest == 0) {
-    return false;
-  }
-  if (!live) {
-    /* It is out by its layouts as by ours: it plans nothing, and hands over what it has. A target with records that we
-     * do not know of may have it still, and so may a base beyond ours. */
-    const uint32_t removed = removed_at(&member->records.history, node);
-    return mark->target_count >= removed && has_layout(member, mark->target_count, mark->target_digest) &&
-           (mark->base_digest == own->base_digest ||
-            (mark->base_count > own->base_count && mark->base_count >= removed && has_base_of(member, mark)));
-  }
-  if (own->phase == MARK_RELEASES && mark->phase == MARK_READS && mark->target_digest == own->target_digest) {
-    return false; /* we may go beyond what it reads by */
-  }
-  return mark_passes(mark, own->base_digest, own->target_digest, (enum mark_phase)own->phase) ||
-         (mark->base_count > own->target_count && has_base_of(member, mark));
-}
-
 /* Has each node that the newest ring brings in told that it knows the history? Before, it would not listen to those who
  * write to it. */
 bool barrier_newcomers_know(const struct member *member) {
@@ -122,6 +101,11 @@ static bool walk_next(struct walk *walk) {
   return false;
 }
 
+static bool is_removed(const struct member *member, const struct walk *walk) {
+  ASSERT(walk->node != 0);
+  return walk->peer == NULL ? ring_find(member->newest, walk->node) < 0 : walk->peer->removed;
+}
+
 #define FENCES_MAX 64u
 
 uint64_t barrier_fences(const struct member *member) {
@@ -129,7 +113,7 @@ uint64_t barrier_fences(const struct member *member) {
   uint32_t removed = 0;
   struct walk walk = walk_begin(member);
   while (walk_next(&walk) && removed < FENCES_MAX) {
-    if (walk.peer == NULL ? ring_find(member->newest, walk.node) < 0 : walk.peer->removed) {
+    if (is_removed(member, &walk)) {
       bool fenced = walk.peer != NULL && walk.peer->fenced;
       fences |= fenced ? UINT64_C(1) << removed : 0;
       removed += 1;
@@ -137,6 +121,75 @@ uint64_t barrier_fences(const struct member *member) {
   }
   ASSERT(removed <= FENCES_MAX);
   return fences;
+}
+
+static bool says_ours(const struct mark *own, const struct mark *mark) {
+  return mark_passes(mark, own->base_digest, own->target_digest, (enum mark_phase)own->phase);
+}
+
+/* It has said what we have said, and leaves out `others`. */
+static bool may_return_before(const struct member *member, const struct peer *peer, uint64_t others) {
+  const struct heartbeat *heartbeat = &peer->heartbeat;
+  ASSERT(peer->fenced);
+  return peer->up && peer->told && says_ours(&member->layout.mark, &heartbeat->mark) &&
+         heartbeat->history_digest == member->records.digest && (heartbeat->fences & others) == others;
+}
+
+/* Of those that we have fenced, by their bits in `barrier_fences`: who may come back? Each leaves out all that do not
+ * come back with it: else it would take from one of them what we have agreed without, and pass it on to us. */
+static uint64_t may_return(const struct member *member) {
+  const uint64_t fences = barrier_fences(member);
+  uint64_t back = fences;
+  uint64_t before = 0;
+  while (back != before) {
+    before = back;
+    uint64_t bit = 1;
+    struct walk walk = walk_begin(member);
+    while (walk_next(&walk) && bit != 0) {
+      if ((back & bit) != 0 && is_removed(member, &walk) && !may_return_before(member, walk.peer, fences & ~before)) {
+        back &= ~bit;
+      }
+      bit <<= is_removed(member, &walk) ? 1 : 0;
+    }
+  }
+  return back;
+}
+
+static bool returns(const struct member *member, const struct peer *peer) {
+  uint64_t back = may_return(member);
+  uint64_t bit = 1;
+  struct walk walk = walk_begin(member);
+  while (walk_next(&walk) && bit != 0) {
+    if (walk.peer == peer) {
+      return (back & bit) != 0;
+    }
+    bit <<= is_removed(member, &walk) ? 1 : 0;
+  }
+  return false;
+}
+
+bool barrier_is_abreast(const struct member *member, const struct peer *peer, bool live) {
+  const struct mark *own = &member->layout.mark;
+  const struct mark *mark = &peer->heartbeat.mark;
+  ASSERT(own->phase <= MARK_DONE);
+  if (own->base_digest == 0 || mark->base_digest == 0) {
+    return false;
+  }
+  if (!live) {
+    /* It is out by its layouts as by ours: it plans nothing, and hands over what it has. A target with records that we
+     * do not know of may have it still, and so may a base beyond ours. */
+    const uint32_t removed = removed_at(&member->records.history, peer->node);
+    return mark->target_count >= removed && has_layout(member, mark->target_count, mark->target_digest) &&
+           (mark->base_digest == own->base_digest ||
+            (mark->base_count > own->base_count && mark->base_count >= removed && has_base_of(member, mark)));
+  }
+  if (own->phase == MARK_RELEASES && mark->phase == MARK_READS && mark->target_digest == own->target_digest) {
+    return false; /* we may go beyond what it reads by */
+  }
+  if (mark->base_digest == own->target_digest || (mark->base_count > own->target_count && has_base_of(member, mark))) {
+    return true;
+  }
+  return own->target_digest == member->target->digest && returns(member, peer);
 }
 
 static bool own_passes(const struct member *member, enum mark_phase phase) {

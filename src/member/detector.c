@@ -90,7 +90,7 @@ static void settle(struct member *member, struct peer *peer) {
   struct detector *detector = &member->detector;
   bool wanted = peer->removed && is_live(peer);
   bool out = peer->removed || !peer->known; /* or its addition was lost with the node that issued it */
-  peer->abreast = out && peer->told && barrier_is_abreast(member, peer->node, &peer->heartbeat.mark, is_live(peer));
+  peer->abreast = out && peer->told && barrier_is_abreast(member, peer, is_live(peer));
   peer->awaited = peer->awaited && !peer->up;
   if (!wanted || (peer->up && peer->abreast)) {
     detector->returned = detector->returned || (wanted && peer->fenced);

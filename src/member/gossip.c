@@ -354,6 +354,10 @@ static bool is_before(const struct change *change, struct identity other) {
   return change->time != other.time ? change->time < other.time : change->issuer < other.issuer;
 }
 
+static bool is_behind(const struct change *change, struct identity other) {
+  return change->time != other.time ? change->time > other.time : change->issuer > other.issuer;
+}
+
 /* An agreed prefix of the history is for ever: no record may come into its middle. One can only come from a node that
  * was taken for dead and removed, for which the others did not wait when they agreed. So it is not taken from that one,
  * and it forgets it when it is told: what a dead node knew alone is lost with it. Not so while it is waited for: then
@@ -362,8 +366,10 @@ static bool is_late(const struct history *history, struct identity last, const s
   return is_before(change, last) && history_knows(history, change->issuer) == KNOWN_GONE;
 }
 
-/* Takes out of `history` each record that would come before `last`, is late for `judge`, and that it does not have. */
-static void drop_late(struct history *history, const struct history *judge, struct identity last) {
+/* Takes out of `history` each record that would come before `last`, is late for `judge`, and that it does not have; but
+ * none that is agreed, up to `base`. */
+static void drop_late(struct history *history, const struct history *judge, struct identity base,
+                      struct identity last) {
   uint32_t kept = 0;
   uint32_t at = 0;
   for (uint32_t i = 0; i < history->count; i++) {
@@ -373,7 +379,7 @@ static void drop_late(struct history *history, const struct history *judge, stru
     }
     bool known =
         at < judge->count && judge->changes[at].time == change->time && judge->changes[at].issuer == change->issuer;
-    if (known || !is_late(judge, last, change)) {
+    if (known || !is_behind(change, base) || !is_late(judge, last, change)) {
       history->changes[kept] = *change;
       kept += 1;
     }
@@ -392,6 +398,11 @@ static bool has_prefix(const struct history *history, uint32_t count, uint64_t d
   return known == digest || known == 0;
 }
 
+bool records_keep(const struct member *member, uint32_t count, uint64_t digest) {
+  ASSERT(member->has_base || count > 0);
+  return has_prefix(&member->records.staged, count, digest);
+}
+
 /* Can we live by that history: by our layouts, and by the base of the sender? Two that can not have each removed the
  * other while they were apart. */
 static bool is_livable(const struct member *member, const struct history *merged, uint32_t from, uint64_t their_base) {
@@ -403,6 +414,10 @@ static bool is_livable(const struct member *member, const struct history *merged
   if (layout_is_bound(member) && !has_prefix(merged, layout->target_count, member->target->digest)) {
     return false;
   }
+  const struct mark *next = &layout->next;
+  if (layout->storing && next->phase == MARK_DONE && !has_prefix(merged, next->base_count, next->base_digest)) {
+    return false;
+  }
   if (their_base == 0 || history_find_prefix(merged, their_base) >= 0) {
     return true;
   }
@@ -410,14 +425,12 @@ static bool is_livable(const struct member *member, const struct history *merged
   return mark != NULL && mark->base_digest == their_base && has_prefix(merged, mark->base_count, their_base);
 }
 
-/* May the others have agreed without that node? One that is removed itself does not judge: they may have agreed without
- * it. */
+/* May the others have agreed without that node? */
 static bool is_outsider(const struct member *member, uint32_t node) {
   const struct peer *peer = detector_find(&member->detector, node);
   bool live = ring_find(member->base, node) >= 0 || ring_find(member->target, node) >= 0;
-  bool judges = member->has_base && ring_find(member->newest, member->self) >= 0;
   ASSERT(node != member->self);
-  return judges && (!live || (peer != NULL && peer->fenced));
+  return member->has_base && (!live || (peer != NULL && peer->fenced));
 }
 
 /* So much of what was received, which removes this node, they may have agreed upon without it: the base of the sender,
@@ -442,11 +455,21 @@ static uint32_t agreed_without_us(const struct member *member, uint32_t from, co
   return count < length ? count : length;
 }
 
-/* Of what is to be durable next; the target is a prefix of it, or of one of which late records have been dropped. */
-static struct identity last_of_target(const struct member *member) {
+/* The end of what we have said that we know, or are about to: only on the strength of that can anybody have agreed. It
+ * is a prefix of what is staged, or of one of which late records have been dropped. */
+static struct identity last_said(const struct member *member) {
   const struct history *staged = &member->records.staged;
-  const uint32_t count = member->layout.target_count;
+  const struct layout *layout = &member->layout;
+  const uint32_t count = layout->storing ? layout->next.target_count : layout->mark.target_count;
   return last_of_prefix(staged, count < history_length(staged) ? count : history_length(staged));
+}
+
+/* Of what was received: where the base of the sender ends, if it has one. However late those records come to us, others
+ * have agreed upon them. */
+static struct identity last_of_their_base(const struct member *member, const struct message *message) {
+  const struct history *received = &member->records.scratch;
+  const int count = history_find_prefix(received, message->digest);
+  return count > 0 ? last_of_prefix(received, (uint32_t)count) : (struct identity){0};
 }
 
 /* `scratch` is what was received. False when the two do not go together. */
@@ -457,15 +480,13 @@ static bool meet(struct member *member, struct step *step, uint32_t from, const 
   history_copy(merged, &records->staged);
   const uint32_t agreed = agreed_without_us(member, from, message);
   if (agreed > 0) {
-    drop_late(merged, &records->scratch, last_of_prefix(&records->scratch, agreed));
+    drop_late(merged, &records->scratch, (struct identity){0}, last_of_prefix(&records->scratch, agreed));
   }
   if (history_merge(merged, message->object, &added) != ERR_OK) {
     return false;
   }
-  if (is_outsider(member, from)) {
-    drop_late(merged, &records->staged, last_of(&records->staged));
-  } else if (barrier_is_agreed(member)) {
-    drop_late(merged, &records->staged, last_of_target(member));
+  if (is_outsider(member, from) || barrier_is_agreed(member)) {
+    drop_late(merged, &records->staged, last_of_their_base(member, message), last_said(member));
   }
   if (!is_livable(member, merged, from, message->digest)) {
     return false;

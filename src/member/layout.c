@@ -329,8 +329,8 @@ bool layout_is_newcomer(const struct member *member) {
   return !member->has_base || ring_find(member->base, member->self) < 0;
 }
 
-/* What this node can say next, now. False: nothing new. */
-static bool find_next(struct member *member, struct mark *next) {
+/* What this node can say next, now, as far as what is durable goes. False: nothing new. */
+static bool find_step(const struct member *member, struct mark *next) {
   const struct layout *layout = &member->layout;
   uint64_t digest = 0;
   uint32_t count = find_base(member, &digest);
@@ -368,6 +368,12 @@ static bool find_next(struct member *member, struct mark *next) {
   }
   ASSERT(false); /* a mark of no phase */
   return false;
+}
+
+/* Nor what is being stored now may break it. */
+static bool find_next(const struct member *member, struct mark *next) {
+  ASSERT(!member->layout.storing);
+  return find_step(member, next) && records_keep(member, next->target_count, next->target_digest);
 }
 
 /* -- storing ------------------------------------------------------------------------- */

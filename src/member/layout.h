@@ -78,7 +78,7 @@ uint32_t barrier_newer_base(const struct member *member, uint64_t *digest);
 bool barrier_knows_props(const struct member *member);
 bool barrier_all_done(const struct member *member);
 /* Is what the mark of a removed node says enough for us to take its messages? See detector.h. */
-bool barrier_is_abreast(const struct member *member, uint32_t node, const struct mark *mark, bool live);
+bool barrier_is_abreast(const struct member *member, const struct peer *peer, bool live);
 /* Of the members of base and target that the history removes, in their order: a bit for each that is fenced. */
 uint64_t barrier_fences(const struct member *member);
 void barrier_list_waiting(const struct member *member, struct layout_view *out);

@@ -56,6 +56,8 @@ void records_tick(struct member *member, struct step *step);
 void records_fold(struct member *member, const struct step *step);
 /* Commits what is staged, unless a commit is under way: then when that is done. */
 void records_commit(struct member *member, struct step *step);
+/* Does the history begin with this layout, also when what is staged is durable? */
+bool records_keep(const struct member *member, uint32_t count, uint64_t digest);
 void records_history_committed(struct member *member, struct step *step, enum err err);
 void records_buckets_committed(struct member *member, struct step *step, enum err err);
 void records_buckets_changed(struct member *member, struct step *step); /* here: persists and spreads it */

@@ -80,7 +80,7 @@ struct move {
   uint64_t saving;          /* under way; 0 none */
   uint64_t save_due_ns;
   uint64_t look_due_ns; /* for partitions to pull */
-  uint32_t turn; /* the partition that was begun last */
+  uint32_t turn;        /* the partition that was begun last */
   uint32_t generation;
   uint64_t moving_keys, moving_bytes;
   struct arrival arrivals[MOVES_MAX];

@@ -380,8 +380,8 @@ static void nobody_takes_what_a_node_writes_that_was_added_and_removed_and_does_
   assert_true(apart > 0);
 }
 
-/* One of them holds it already. A removed node that returns says that it knows the target, and is listened to again;
- * what another removed one, whom all others have left out, then tells it must not change what has been agreed upon. */
+/* One of them holds it already. A removed node that returns says that it knows the target; what another removed one,
+ * whom all others have left out, then tells it must not change what has been agreed upon. */
 static void no_record_comes_into_an_agreed_target_by_way_of_a_node_that_returns(void **state) {
   (void)state;
   for (uint64_t seed = 0; seed < 20; seed++) {
@@ -404,7 +404,7 @@ static void no_record_comes_into_an_agreed_target_by_way_of_a_node_that_returns(
     cut_set(2, 3, false);
     run(5 * SECOND);
     assert_int_equal(layout_of(2).mark.target_digest, agreed);
-    assert_true(allows(3, 2, MESSAGE_WRITE));
+    assert_false(allows(3, 2, MESSAGE_WRITE)); /* it listens to node 1 */
     run(5 * SECOND);
     assert_int_equal(layout_of(2).mark.target_digest, agreed);
     assert_int_equal(layout_of(3).mark.target_digest, agreed);
@@ -414,6 +414,187 @@ static void no_record_comes_into_an_agreed_target_by_way_of_a_node_that_returns(
     cut_set(1, 3, false);
     run(20 * SECOND);
     for (uint32_t i = 0; i < 4; i++) {
+      assert_int_equal(layout_of(i).mark.base_digest, agreed);
+    }
+  }
+}
+
+/* That holds for it, too: another holds the target on the strength of what it has said. */
+static void a_removed_node_that_takes_part_takes_no_record_into_what_others_may_have_agreed_upon(void **state) {
+  (void)state;
+  for (uint64_t seed = 0; seed < 20; seed++) {
+    form_sealed(720 + seed, 5);
+    for (uint32_t i = 0; i < 4; i++) {
+      cut_set(i, 4, true);
+      world.nodes[i].lacks = true;
+    }
+    change_at(4, reweigh(0, 200)); /* only it hears of this before it is removed */
+    run(10 * SECOND);
+    world.nodes[2].silent = 1u << 3; /* so that node 3 can not tell that all know */
+    struct change removals[2] = {wish_of(CHANGE_REMOVE, 3), wish_of(CHANGE_REMOVE, 4)};
+    command_changes(0, removals, 2, layout_of(0).history_digest);
+    run(5 * SECOND);
+    uint64_t agreed = layout_of(0).history_digest;
+    world.nodes[0].silent = 1u << 3;
+    world.nodes[0].lacks = false;
+    run(5 * SECOND);
+    assert_int_equal(phase_of(0), MARK_HOLDS);
+    assert_int_equal(phase_of(3), MARK_KNOWS);
+    assert_int_equal(layout_of(3).mark.target_digest, agreed);
+    cut_set(3, 4, false);
+    run(5 * SECOND);
+    assert_int_equal(layout_of(3).history_digest, agreed);
+    for (uint32_t i = 0; i < 4; i++) {
+      world.nodes[i].lacks = false;
+      world.nodes[i].silent = 0;
+      cut_set(i, 4, false);
+    }
+    run(20 * SECOND);
+    for (uint32_t i = 0; i < 5; i++) {
+      assert_int_equal(layout_of(i).mark.base_digest, agreed);
+    }
+  }
+}
+
+/* Two that were left out return, and meet each other before they meet those who have agreed without them: the one does
+ * not leave out the other, and so it is to be left out as long as the other has not said what they have agreed upon. */
+static void one_that_returns_stays_left_out_while_it_listens_to_whom_the_others_have_left_out(void **state) {
+  (void)state;
+  for (uint64_t seed = 0; seed < 40; seed++) {
+    form_sealed(800 + seed, 4);
+    for (uint32_t i = 0; i < 3; i++) {
+      cut_set(i, 3, true);
+      world.nodes[i].lacks = true;
+    }
+    change_at(3, reweigh(0, 200)); /* only it hears of this */
+    node_crash(2);
+    run(10 * SECOND);
+    struct change removals[2] = {wish_of(CHANGE_REMOVE, 2), wish_of(CHANGE_REMOVE, 3)};
+    command_changes(0, removals, 2, layout_of(0).history_digest);
+    run(5 * SECOND);
+    uint64_t agreed = layout_of(0).history_digest;
+    assert_int_equal(layout_of(1).mark.target_digest, agreed);
+    world.nodes[0].silent = 1u << 1 | 1u << 2 | 1u << 3;
+    world.nodes[0].lacks = false;
+    run(5 * SECOND);
+    assert_int_equal(phase_of(0), MARK_HOLDS);
+    assert_int_equal(phase_of(1), MARK_KNOWS);
+    cut_set(2, 3, false);
+    node_start(2);
+    run(10 * SECOND);
+    assert_int_equal(layout_of(1).history_digest, agreed);
+    for (uint32_t i = 0; i < 4; i++) {
+      world.nodes[i].lacks = false;
+      world.nodes[i].silent = 0;
+      cut_set(i, 3, false);
+    }
+    run(20 * SECOND);
+    for (uint32_t i = 0; i < 4; i++) {
+      assert_int_equal(layout_of(i).mark.base_digest, agreed);
+    }
+  }
+}
+
+/* Who comes back from a side on which the issuer of one of their records was removed takes that record all the same. */
+static void what_a_base_has_is_not_late_to_one_who_removed_its_issuer(void **state) {
+  (void)state;
+  for (uint64_t seed = 0; seed < 20; seed++) {
+    form_sealed(740 + seed, 3);
+    uint32_t spare = node_add(1);
+    cut_set(2, 0, true);
+    cut_set(2, 1, true);
+    cut_set(2, spare, true);
+    run(2 * SECOND);
+    change_at(1, reweigh(0, 200));
+    run(SECOND);
+    struct change here[3] = {wish_of(CHANGE_ADD, spare), wish_of(CHANGE_REMOVE, 0), wish_of(CHANGE_REMOVE, 2)};
+    command_changes(1, here, 3, layout_of(1).history_digest);
+    run(10 * SECOND);
+    assert_true(is_done(1, 0));
+    assert_true(is_done(spare, 0));
+    struct change there[2] = {wish_of(CHANGE_REMOVE, 1), wish_of(CHANGE_REMOVE, 2)};
+    command_changes(2, there, 1 + seed % 2, layout_of(2).history_digest);
+    run(SECOND);
+    assert_int_equal(history_knows(member_history(member_of(2)), world.nodes[1].id), KNOWN_GONE);
+    node_crash(0); /* which it would not take for a stranger */
+    cut_set(2, 1, false);
+    cut_set(2, spare, false);
+    run(20 * SECOND);
+    for (uint32_t i = 1; i < 4; i++) {
+      assert_int_equal(layout_of(i).history_digest, layout_of(spare).history_digest);
+      assert_int_equal(layout_of(i).mark.base_digest, layout_of(spare).history_digest);
+    }
+    assert_int_equal(member_ring(member_of(spare))->member_count, 1);
+  }
+}
+
+/* Only a record that would come into what it has said that it knows can be late. Here all who could tell it are left
+ * out by it, or known to its newest ring alone. */
+static void what_one_has_only_just_decided_makes_nothing_late(void **state) {
+  (void)state;
+  for (uint64_t seed = 0; seed < 20; seed++) {
+    form_sealed(880 + seed, 2);
+    uint32_t issuer = node_add(1);
+    uint32_t newcomer = node_add(1);
+    world.nodes[1].lacks = world.nodes[issuer].lacks = true;
+    run(2 * SECOND);
+    change_at(0, wish_of(CHANGE_ADD, issuer));
+    run(2 * SECOND);
+    assert_int_equal(phase_of(0), MARK_HOLDS);
+    for (uint32_t i = 1; i < 4; i++) {
+      world.nodes[i].silent = 1u << 0;
+    }
+    change_at(0, wish_of(CHANGE_ADD, newcomer));
+    run(3 * SECOND);
+    assert_int_equal(phase_of(0), MARK_RELEASES);
+    for (uint32_t i = 1; i < 4; i++) {
+      cut_set(0, i, true);
+      world.nodes[i].silent = 0;
+    }
+    run(2 * SECOND);
+    change_at(issuer, reweigh(0, 300));
+    run(2 * SECOND);
+    struct change removals[2] = {wish_of(CHANGE_REMOVE, 1), wish_of(CHANGE_REMOVE, issuer)};
+    command_changes(0, removals, 2, layout_of(0).history_digest);
+    run(2 * SECOND);
+    world.nodes[1].lacks = world.nodes[issuer].lacks = false;
+    for (uint32_t i = 1; i < 4; i++) {
+      cut_set(0, i, false);
+    }
+    run(20 * SECOND);
+    for (uint32_t i = 0; i < 4; i++) {
+      assert_int_equal(history_length(member_history(member_of(i))), 7);
+      assert_int_equal(layout_of(i).mark.base_digest, layout_of(0).history_digest);
+    }
+  }
+}
+
+/* One who comes back is told two histories while the first is being stored: the one of the last member, who has
+ * removed all others and agreed with itself, and another's, who has a record of its own in the middle of that. */
+static void a_base_is_taken_only_while_the_history_keeps_it(void **state) {
+  (void)state;
+  for (uint64_t seed = 0; seed < 40; seed++) {
+    form_sealed(760 + seed, 3);
+    for (uint32_t i = 0; i < 3; i++) {
+      cut_set(i, (i + 1) % 3, true);
+    }
+    run(2 * SECOND);
+    change_at(2, reweigh(0, 200));
+    change_at(0, reweigh(0, 300));
+    struct change removals[2] = {wish_of(CHANGE_REMOVE, 1), wish_of(CHANGE_REMOVE, 2)};
+    command_changes(0, removals, 2, layout_of(0).history_digest);
+    run(5 * SECOND);
+    assert_true(is_done(0, 0));
+    uint64_t agreed = layout_of(0).history_digest;
+    world.nodes[1].commit_least_ns = (1 + seed % 20) * 50 * MS;
+    cut_set(1, 0, false);
+    run(seed * 50 * MS);
+    cut_set(1, 2, false);
+    run(5 * SECOND);
+    world.nodes[1].commit_least_ns = 0;
+    cut_set(2, 0, false);
+    run(10 * SECOND);
+    for (uint32_t i = 0; i < 3; i++) {
       assert_int_equal(layout_of(i).mark.base_digest, agreed);
     }
   }
@@ -514,6 +695,11 @@ int main(void) {
       cmocka_unit_test(a_newcomer_listens_to_the_node_that_it_replaces_as_soon_as_it_meets_it),
       cmocka_unit_test(a_newcomer_that_has_waited_for_long_listens_to_the_node_that_it_replaces),
       cmocka_unit_test(no_record_comes_into_an_agreed_target_by_way_of_a_node_that_returns),
+      cmocka_unit_test(a_removed_node_that_takes_part_takes_no_record_into_what_others_may_have_agreed_upon),
+      cmocka_unit_test(one_that_returns_stays_left_out_while_it_listens_to_whom_the_others_have_left_out),
+      cmocka_unit_test(what_a_base_has_is_not_late_to_one_who_removed_its_issuer),
+      cmocka_unit_test(what_one_has_only_just_decided_makes_nothing_late),
+      cmocka_unit_test(a_base_is_taken_only_while_the_history_keeps_it),
       cmocka_unit_test(nobody_takes_what_a_node_writes_that_was_added_and_removed_and_does_not_know_it),
       cmocka_unit_test(members_that_remove_each_other_in_the_same_moment_both_go),
       cmocka_unit_test(a_newcomer_and_its_only_peer_that_remove_each_other_agree_on_who_stays),
