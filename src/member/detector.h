@@ -6,8 +6,7 @@
  * that it has said whatever this node's mark says (docs/adr/0005).
  *
  * INVARIANTS: a peer that is up is connected; `up` and `base_up` mirror the peers by index into the target's and the
- * base's members, who is fenced is not up there, this node itself is; the mark of a peer only grows, but when it was
- * removed and forgets what it knew alone.
+ * base's members, who is fenced is not up there, this node itself is; the mark of a peer only grows.
  */
 #ifndef GRAMME_MEMBER_DETECTOR_H
 #define GRAMME_MEMBER_DETECTOR_H
@@ -43,8 +42,8 @@ struct peer {
   uint64_t lag_window_ns;
   /* Its present life as it tells, the greatest low-water mark that it told in it, and in those before (life.h). */
   uint64_t life, low, low_before;
+  uint64_t life_hlc; /* its clock at the latest */
   struct heartbeat heartbeat;
-  uint64_t heartbeat_hlc; /* the sender's clock at the latest */
 };
 
 struct detector {
@@ -69,7 +68,7 @@ void detector_heard(struct member *member, struct step *step, uint32_t node);
 /* How much longer than the quickest of the node's messages lately this one took, which it sent at `sent_ms` by its
  * clock. */
 uint32_t detector_lag(struct member *member, const struct step *step, uint32_t node, uint32_t sent_ms);
-void detector_heartbeat(struct member *member, uint32_t node, const struct heartbeat *heartbeat, uint64_t hlc);
+void detector_heartbeat(struct member *member, uint32_t node, const struct heartbeat *heartbeat);
 /* What a member had told before this node started; what it tells now. True when that is worth being stored. */
 void detector_remember(struct member *member, uint32_t node, uint64_t life, uint64_t low, uint64_t low_before);
 bool detector_note_life(struct member *member, uint32_t node, const struct heartbeat *heartbeat, uint64_t hlc);
