@@ -378,28 +378,6 @@ bool barrier_is_deserted(const struct member *member) {
   return deserted;
 }
 
-/* Nobody holds it, then, nor will: all have said since that they know more, and that by this base. One that is left out
- * may be down, and have said nothing yet. */
-bool barrier_is_void(const struct member *member) {
-  ASSERT(member->has_base);
-  if (layout_is_bound(member)) {
-    return false;
-  }
-  bool some = false;
-  struct walk walk = walk_begin(member);
-  while (walk_next(&walk)) {
-    const struct peer *peer = walk.peer;
-    if (peer == NULL || (peer->fenced && !(peer->up && peer->told))) {
-      continue;
-    }
-    if (!peer->told || !is_beyond(member, &peer->heartbeat.mark)) {
-      return false;
-    }
-    some = true;
-  }
-  return some;
-}
-
 uint32_t barrier_newer_base(const struct member *member, uint64_t *digest) {
   const struct detector *detector = &member->detector;
   uint32_t count = member->has_base ? member->layout.base_count : 0;

@@ -505,7 +505,7 @@ static void forget_before_us(struct member *member) {
  * had no part in what we may have said, by this base, before it came. */
 static struct identity closed_to(const struct member *member, uint32_t from) {
   const struct identity said = last_said(member);
-  if (!member->has_base || barrier_is_void(member)) {
+  if (!member->has_base) {
     return (struct identity){0};
   }
   if (is_outsider(member, from) || barrier_is_agreed(member)) {

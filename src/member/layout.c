@@ -418,11 +418,14 @@ static void store(struct member *member, struct step *step, const struct mark *n
   layout->retry_due_ns = HEAP_NEVER;
 }
 
+/* Others may remember marks from before this node lost its directory: what it says now is to count all the same. */
 void layout_store_first(struct member *member, struct step *step) {
   struct layout *layout = &member->layout;
   ASSERT(!layout->stored);
   if (!layout->storing && layout->retry_due_ns == HEAP_NEVER) {
-    store(member, step, &layout->mark);
+    struct mark first = layout->mark;
+    first.revision = (uint32_t)(step->wall_ms / 1000);
+    store(member, step, &first);
   }
 }
 

@@ -80,8 +80,6 @@ bool barrier_is_released(const struct member *member);
 bool barrier_is_passed_over(const struct member *member);
 /* In READS, and no history removes us: may we follow all the others, none of whom will read by the target? */
 bool barrier_is_deserted(const struct member *member);
-/* Do all others that are up say that they know more than the target, of which we have not said that we hold it? */
-bool barrier_is_void(const struct member *member);
 /* The newest base beyond ours that a mark tells of and that is a prefix of our history: its length, or 0. */
 uint32_t barrier_newer_base(const struct member *member, uint64_t *digest);
 /* Has one that is no newcomer told that it has the same bucket properties? */

@@ -223,7 +223,8 @@ static inline void check_spoken(struct node *node, const struct message *message
   if (message->type == MESSAGE_HEARTBEAT) {
     struct mark mark = durable_mark(node);
     assert_true(same_marks(&mark, &message->heartbeat.mark));
-    if (mark_is_less(&mark, &node->told) || (mark.revision > node->told.revision && !is_any_removed())) {
+    if (mark_is_less(&mark, &node->told) ||
+        (mark.revision > node->told.revision && node->told.base_count > 0 && !is_any_removed())) {
       print_error("seed %llu: node %u said base %u target %u phase %u, and now base %u target %u phase %u\n",
                   (unsigned long long)world.seed, node->id, node->told.base_count, node->told.target_count,
                   node->told.phase, mark.base_count, mark.target_count, mark.phase);
@@ -507,6 +508,7 @@ static inline void node_start(uint32_t index) {
   config.low = paper(node, NAME_LOW);
   config.loss = paper(node, NAME_LOSS);
   config.lives = paper(node, NAME_LIVES);
+  node->told = config.layout.size > 0 ? node->told : (struct mark){0};
   assert_true(member_layout_is_sound(config.layout));
   config.sealed = node->meta[NAME_SEALED].size > 0;
   blob_pool_init(&node->pool, node->pool_memory, POOL_BYTES);

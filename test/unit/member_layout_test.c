@@ -216,15 +216,37 @@ static void what_takes_back_an_earlier_mark_counts_and_that_one_no_more(void **s
   begin_addition(131, 3);
   struct message more = {.type = MESSAGE_HEARTBEAT, .heartbeat = heard_by(0, 1), .hlc = 5000};
   struct message less = more;
-  assert_int_equal(more.heartbeat.mark.revision, 0);
-  less.heartbeat.mark.revision = 1;
+  less.heartbeat.mark.revision += 1;
   less.heartbeat.mark.target_count -= 1;
   less.hlc = 1;
   say_to(0, 1, &less);
   assert_int_equal(heard_by(0, 1).mark.target_count, less.heartbeat.mark.target_count);
   say_to(0, 1, &more);
   assert_int_equal(heard_by(0, 1).mark.target_count, less.heartbeat.mark.target_count);
-  assert_int_equal(heard_by(0, 1).mark.revision, 1);
+  assert_int_equal(heard_by(0, 1).mark.revision, less.heartbeat.mark.revision);
+}
+
+/* The others remember that it took something back before. */
+static void what_a_node_says_that_has_lost_its_directory_is_not_late(void **state) {
+  (void)state;
+  form_sealed(132, 3);
+  struct message before = {.type = MESSAGE_HEARTBEAT, .heartbeat = heard_by(0, 1)};
+  before.heartbeat.mark.revision += 5;
+  for (uint32_t i = 0; i < 3; i += 2) {
+    say_to(i, 1, &before);
+    assert_int_equal(heard_by(i, 1).mark.revision, before.heartbeat.mark.revision);
+  }
+  node_crash(1);
+  run(10 * SECOND);
+  node_empty(1);
+  node_start(1);
+  world.nodes[1].seeds = 1;
+  run(5 * SECOND);
+  struct change change = wish_of(CHANGE_REWEIGH, 2);
+  change.weight = 200;
+  change_at(0, change);
+  run(10 * SECOND);
+  assert_done(FIRST(3));
 }
 
 static void a_longer_base_that_a_mark_tells_of_is_taken_in_any_phase(void **state) {
@@ -936,6 +958,7 @@ int main(void) {
       cmocka_unit_test(a_restart_in_any_phase_goes_on_where_it_was),
       cmocka_unit_test(what_comes_late_is_smaller_and_is_not_looked_at),
       cmocka_unit_test(what_takes_back_an_earlier_mark_counts_and_that_one_no_more),
+      cmocka_unit_test(what_a_node_says_that_has_lost_its_directory_is_not_late),
       cmocka_unit_test(a_longer_base_that_a_mark_tells_of_is_taken_in_any_phase),
       cmocka_unit_test(a_base_that_is_no_prefix_of_our_history_is_not_taken),
       cmocka_unit_test(with_more_history_a_node_that_knows_takes_it_as_its_target),
