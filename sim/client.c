@@ -243,12 +243,18 @@ static void note_quorums(struct clients *clients, uint32_t number, const struct 
   oracle->loose = oracle->loose || version->dw == 0;
 }
 
+/* More large values of one key could become siblings of some megabytes, which every message carries: the run would not
+ * come to an end. */
+#define LARGE_OF_KEY_MAX 128u
+
 static void fill_value(struct clients *clients, uint32_t number, bool tombstone, struct command *command) {
   const struct plan *plan = &clients->run->plan;
   uint32_t size = 4 + (uint32_t)prng_below(&clients->prng, 32);
   uint32_t large = plan->tunables.small_value_bytes +
                    (uint32_t)prng_below(&clients->prng, 1 + 2u * plan->tunables.small_value_bytes);
-  size = habit(clients, FEATURE_large, plan->large_per_mille) ? large : size;
+  const struct oracle *oracle = &clients->run->oracle;
+  bool room = oracle->keys[oracle->versions[number].key].version_count <= LARGE_OF_KEY_MAX;
+  size = habit(clients, FEATURE_large, plan->large_per_mille) && room ? large : size;
   size = tombstone ? 0 : (size < 4 ? 4 : size);
   struct writer w = writer_make(clients->value, VALUE_ROOM);
   write_u32(&w, number);

@@ -165,7 +165,9 @@ void disk_complete(struct disk *disk, enum err err) {
   struct disk_change *change = &disk->changes[disk->applied];
   apply(disk->visible, change);
   disk->applied += 1;
-  if (change->sync) {
+  disk->unsynced_bytes += change->key.size + change->value.size;
+  if (change->sync || disk->unsynced_bytes > DISK_UNSYNCED_MAX_BYTES) {
+    disk->unsynced_bytes = 0;
     make_durable(disk, disk->applied);
     changes_drop(disk, 0, disk->applied);
     disk->applied = 0;
@@ -200,6 +202,7 @@ size_t disk_seek(const struct disk *disk, enum space space, struct bytes key) {
 static void reload(struct disk *disk) {
   changes_drop(disk, 0, disk->change_count);
   disk->applied = 0;
+  disk->unsynced_bytes = 0;
   for (int i = 0; i < SPACE_COUNT; i++) {
     table_clear(&disk->visible[i]);
     table_clone(&disk->visible[i], &disk->durable[i]);

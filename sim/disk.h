@@ -2,7 +2,8 @@
  *
  * Commits complete in the order in which they were made. A completed one is visible to reads; it is durable once a
  * commit with sync that was made at the same time or later has completed. A crash keeps what is durable and a
- * prefix, drawn at random, of what is not: the tail is torn off wherever it was.
+ * prefix, drawn at random, of what is not: the tail is torn off wherever it was. What nobody syncs is written back all
+ * the same once there is much of it.
  *
  * Its checksums never fail to notice a flipped bit: what is damaged reads as ERR_CORRUPT until it is overwritten.
  */
@@ -11,6 +12,8 @@
 
 #include "base/prng.h"
 #include "seam/seam.h"
+
+#define DISK_UNSYNCED_MAX_BYTES ((size_t)64 << 20)
 
 struct disk_entry {
   struct bytes key; /* owned (malloc) */
@@ -35,7 +38,8 @@ struct disk {
   struct disk_table durable[SPACE_COUNT];
   struct disk_change *changes; /* made and not yet durable, oldest first */
   size_t change_count, change_capacity;
-  size_t applied; /* of them, completed: visible */
+  size_t applied;        /* of them, completed: visible */
+  size_t unsynced_bytes; /* of those */
   /* Told of each change when it becomes durable. May be NULL. */
   void (*became_durable)(void *context, uint64_t argument, const struct disk_change *change);
   void *context;

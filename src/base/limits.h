@@ -59,6 +59,7 @@
 
 /* -- moving partitions (paper §4.9) --------------------------------------- */
 #define CHANGES_PER_COMMIT_MAX 64u /* staged together; one more: refused */
+#define REMOVALS_MAX 64u           /* nodes on their way out, a bit each in a heartbeat; one more: refused */
 #define JOINERS_MAX 64u /* nodes that wait to be added; the one heard least lately is forgotten for one more */
 #define CANDIDATE_KEEP_NS UINT64_C(10000000000) /* silence after which a candidate is forgotten */
 #define MOVES_MAX 4u                            /* partitions that a node receives at one time */

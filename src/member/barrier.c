@@ -12,6 +12,9 @@ int mark_compare(const struct mark *a, const struct mark *b) {
   if (a->base_count != b->base_count) {
     return a->base_count < b->base_count ? -1 : 1;
   }
+  if (a->revision != b->revision) {
+    return a->revision < b->revision ? -1 : 1;
+  }
   if (a->target_count != b->target_count) {
     return a->target_count < b->target_count ? -1 : 1;
   }
@@ -106,20 +109,27 @@ static bool is_removed(const struct member *member, const struct walk *walk) {
   return walk->peer == NULL ? ring_find(member->newest, walk->node) < 0 : walk->peer->removed;
 }
 
-#define FENCES_MAX 64u
+uint32_t barrier_removed(const struct member *member) {
+  uint32_t removed = 0;
+  struct walk walk = walk_begin(member);
+  while (walk_next(&walk)) {
+    removed += is_removed(member, &walk) ? 1 : 0;
+  }
+  return removed;
+}
 
 uint64_t barrier_fences(const struct member *member) {
   uint64_t fences = 0;
   uint32_t removed = 0;
   struct walk walk = walk_begin(member);
-  while (walk_next(&walk) && removed < FENCES_MAX) {
+  while (walk_next(&walk) && removed < REMOVALS_MAX) {
     if (is_removed(member, &walk)) {
       bool fenced = walk.peer != NULL && walk.peer->fenced;
       fences |= fenced ? UINT64_C(1) << removed : 0;
       removed += 1;
     }
   }
-  ASSERT(removed <= FENCES_MAX);
+  ASSERT(removed <= REMOVALS_MAX);
   return fences;
 }
 
@@ -164,6 +174,34 @@ static bool returns(const struct member *member, const struct peer *peer) {
       return (back & bit) != 0;
     }
     bit <<= is_removed(member, &walk) ? 1 : 0;
+  }
+  return false;
+}
+
+bool barrier_is_shunned(const struct member *member, const struct peer *peer) {
+  ASSERT(peer->removed);
+  if (!layout_is_newcomer(member) || !member->has_base || peer->base_index == NO_RING_INDEX ||
+      (peer->told && says_ours(&member->layout.mark, &peer->heartbeat.mark) &&
+       peer->heartbeat.history_digest == member->records.digest)) {
+    return false;
+  }
+  uint64_t bit = 1;
+  struct walk walk = walk_begin(member);
+  while (walk_next(&walk) && walk.peer != peer) {
+    bit <<= is_removed(member, &walk) ? 1 : 0;
+  }
+  walk = walk_begin(member);
+  while (walk_next(&walk)) {
+    const struct peer *elder = walk.peer;
+    if (elder == NULL || elder->removed || elder->base_index == NO_RING_INDEX || !elder->told) {
+      continue;
+    }
+    const struct heartbeat *heartbeat = &elder->heartbeat;
+    if ((heartbeat->fences & bit) != 0 && heartbeat->history_digest == member->records.digest &&
+        heartbeat->mark.base_digest == member->base->digest &&
+        heartbeat->mark.target_digest == member->target->digest) {
+      return true;
+    }
   }
   return false;
 }
@@ -243,7 +281,7 @@ bool barrier_all(const struct member *member, enum mark_phase phase) {
   for (uint64_t left = fences; left != 0; left &= left - 1) {
     told += 1;
   }
-  return told == left_out; /* of more than FENCES_MAX one can not say whom */
+  return told == left_out; /* of more than REMOVALS_MAX one can not say whom */
 }
 
 bool barrier_is_agreed(const struct member *member) {
@@ -356,16 +394,51 @@ uint32_t barrier_newer_base(const struct member *member, uint64_t *digest) {
   return newest;
 }
 
+bool barrier_is_elder(const struct member *member, uint32_t node) {
+  const struct ring *base = member->base;
+  ASSERT(node != member->self);
+  if (!member->has_base || ring_find(base, node) < 0) {
+    return false;
+  }
+  bool one_stays = false;
+  for (uint32_t i = 0; i < base->member_count; i++) {
+    one_stays = one_stays || ring_find(member->newest, base->members[i].node) >= 0;
+  }
+  return !one_stays || ring_find(member->newest, node) >= 0;
+}
+
+static bool is_told_props(const struct member *member, const struct peer *peer) {
+  const struct heartbeat *heartbeat = &peer->heartbeat;
+  return peer->told && peer->base_index != NO_RING_INDEX && heartbeat->mark.base_count > 0 &&
+         heartbeat->props_digest == member->records.buckets_digest;
+}
+
 bool barrier_knows_props(const struct member *member) {
   ASSERT(member->has_base);
   struct walk walk = walk_begin(member);
   while (walk_next(&walk)) {
-    if (walk.peer != NULL && walk.peer->told && walk.peer->heartbeat.mark.base_count > 0 &&
-        walk.peer->base_index != NO_RING_INDEX && walk.peer->heartbeat.props_digest == member->records.buckets_digest) {
+    if (walk.peer != NULL && is_told_props(member, walk.peer)) {
       return true;
     }
   }
   return false;
+}
+
+bool barrier_is_introduced(const struct member *member) {
+  ASSERT(layout_is_newcomer(member));
+  bool all_left_out = true;
+  struct walk walk = walk_begin(member);
+  while (walk_next(&walk)) {
+    if (walk.peer == NULL || walk.peer->base_index == NO_RING_INDEX) {
+      continue;
+    }
+    if (is_told_props(member, walk.peer) && barrier_is_elder(member, walk.node) &&
+        walk.peer->heartbeat.history_digest == member->records.digest) {
+      return true;
+    }
+    all_left_out = all_left_out && walk.peer->fenced;
+  }
+  return all_left_out && barrier_knows_props(member);
 }
 
 bool barrier_all_done(const struct member *member) {

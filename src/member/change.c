@@ -153,13 +153,18 @@ static const char *refuse(const struct member *member, const struct command *com
   }
   roll.count = ring->member_count;
   ASSERT(roll.count <= MEMBERS_MAX);
+  uint32_t removals = barrier_removed(member);
   for (uint32_t i = 0; i < command->change_count; i++) {
+    const enum change_kind kind = (enum change_kind)command->changes[i].kind;
     const char *why = refuse_change(&roll, i);
     if (why != NULL) {
       return why;
     }
+    removals += kind == CHANGE_REMOVE || kind == CHANGE_REPLACE ? 1 : 0;
   }
-  return NULL;
+  return removals > REMOVALS_MAX
+             ? "no more than 64 nodes can be leaving at a time; wait until those that were removed before are out"
+             : NULL;
 }
 
 /* -- staging and committing ------------------------------------------------------------ */

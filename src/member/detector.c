@@ -95,7 +95,7 @@ static void settle(struct member *member, struct peer *peer) {
   if (!wanted || (peer->up && peer->abreast)) {
     detector->returned = detector->returned || (wanted && peer->fenced);
     peer->fenced = false;
-  } else if (!peer->up && !peer->awaited) {
+  } else if ((!peer->up && !peer->awaited) || barrier_is_shunned(member, peer)) {
     peer->fenced = true;
   }
   ASSERT(!peer->up || peer->connected);
@@ -184,29 +184,18 @@ uint32_t detector_lag(struct member *member, const struct step *step, uint32_t n
   return more > 0 ? (uint32_t)more : 0;
 }
 
-/* Marks only grow, and a smaller one has come late. But one that was removed before it told what it knew forgets that
- * (gossip.c), and its target may become shorter: of such a one, what it said later counts. */
-static bool is_late(const struct peer *peer, const struct heartbeat *heartbeat, uint64_t hlc) {
-  ASSERT(peer->node != 0);
-  bool forgets =
-      peer->removed && hlc > peer->heartbeat_hlc && heartbeat->mark.base_count == peer->heartbeat.mark.base_count;
-  return peer->told && !forgets && mark_compare(&heartbeat->mark, &peer->heartbeat.mark) < 0;
-}
-
-void detector_heartbeat(struct member *member, uint32_t node, const struct heartbeat *heartbeat, uint64_t hlc) {
+void detector_heartbeat(struct member *member, uint32_t node, const struct heartbeat *heartbeat) {
   struct peer *peer = find_mutable(&member->detector, node);
   if (peer == NULL) {
     return;
   }
   struct heartbeat before = peer->heartbeat;
-  bool late = is_late(peer, heartbeat, hlc);
   peer->heartbeat = *heartbeat;
-  if (late) {
+  if (peer->told && mark_compare(&heartbeat->mark, &before.mark) < 0) { /* marks only grow: it comes late */
     peer->heartbeat.mark = before.mark;
     peer->heartbeat.history_digest = before.history_digest;
     peer->heartbeat.fences = before.fences;
   }
-  peer->heartbeat_hlc = hlc > peer->heartbeat_hlc ? hlc : peer->heartbeat_hlc;
   peer->told = true;
   ASSERT(peer->heartbeat.mark.base_count >= before.mark.base_count);
   settle(member, peer);
@@ -223,9 +212,10 @@ void detector_remember(struct member *member, uint32_t node, uint64_t life, uint
 
 bool detector_note_life(struct member *member, uint32_t node, const struct heartbeat *heartbeat, uint64_t hlc) {
   struct peer *peer = find_mutable(&member->detector, node);
-  if (peer == NULL || heartbeat->life == 0 || hlc < peer->heartbeat_hlc) {
+  if (peer == NULL || heartbeat->life == 0 || hlc < peer->life_hlc) {
     return false; /* what comes late may be of an earlier life */
   }
+  peer->life_hlc = hlc;
   if (heartbeat->life != peer->life) {
     peer->wrote_before = peer->wrote > peer->wrote_before ? peer->wrote : peer->wrote_before;
     peer->life = heartbeat->life;
@@ -254,7 +244,6 @@ static void give_members_places(struct member *member, const struct ring *ring) 
       struct peer *peer = take_place(detector, node, true);
       ASSERT(peer != NULL);
       look_up(member, peer);
-      settle(member, peer);
     }
   }
 }
@@ -276,14 +265,18 @@ void detector_refresh(struct member *member) {
     detector->stranger_count += is_stranger(peer) ? 1u : 0u;
     if (is_stranger(peer) && !peer->connected) {
       give_place_back(detector, peer);
-    } else {
-      settle(member, peer);
     }
   }
   /* 2. Every other member gets one. */
   give_members_places(member, member->target);
   give_members_places(member, member->base);
   give_members_places(member, member->newest);
+  /* 3. Now each can be judged, by what all the others say. */
+  for (uint32_t i = 0; i < PEERS_MAX; i++) {
+    if (detector->peers[i].node != 0) {
+      settle(member, &detector->peers[i]);
+    }
+  }
   uint16_t own = index_in(member->target, member->self);
   if (own != NO_RING_INDEX) {
     detector->up[own] = true;

@@ -6,8 +6,7 @@
  * that it has said whatever this node's mark says (docs/adr/0005).
  *
  * INVARIANTS: a peer that is up is connected; `up` and `base_up` mirror the peers by index into the target's and the
- * base's members, who is fenced is not up there, this node itself is; the mark of a peer only grows, but when it was
- * removed and forgets what it knew alone.
+ * base's members, who is fenced is not up there, this node itself is; the mark of a peer only grows.
  */
 #ifndef GRAMME_MEMBER_DETECTOR_H
 #define GRAMME_MEMBER_DETECTOR_H
@@ -43,11 +42,11 @@ struct peer {
   uint64_t lag_window_ns;
   /* Its present life as it tells, the greatest wrote mark that it told in it, and in those before (life.h). */
   uint64_t life, wrote, wrote_before;
+  uint64_t life_hlc; /* its clock at the latest */
   struct heartbeat heartbeat;
-  uint64_t heartbeat_hlc; /* the sender's clock at the latest */
-  uint64_t heard_hlc;     /* and with the message that came last on this connection; 0: none has */
-  uint64_t turn_hlc;      /* the same when the present turn began, or the last */
-  uint64_t echo_hlc;      /* when the last turn began that is over: see low.h */
+  uint64_t heard_hlc; /* its clock with the message that came last on this connection; 0: none has */
+  uint64_t turn_hlc;  /* the same when the present turn began, or the last */
+  uint64_t echo_hlc;  /* when the last turn began that is over: see low.h */
 };
 
 struct detector {
@@ -72,7 +71,7 @@ void detector_heard(struct member *member, struct step *step, uint32_t node, uin
 /* How much longer than the quickest of the node's messages lately this one took, which it sent at `sent_ms` by its
  * clock. */
 uint32_t detector_lag(struct member *member, const struct step *step, uint32_t node, uint32_t sent_ms);
-void detector_heartbeat(struct member *member, uint32_t node, const struct heartbeat *heartbeat, uint64_t hlc);
+void detector_heartbeat(struct member *member, uint32_t node, const struct heartbeat *heartbeat);
 /* What a member had told before this node started; what it tells now. True when that is worth being stored. */
 void detector_remember(struct member *member, uint32_t node, uint64_t life, uint64_t wrote, uint64_t wrote_before);
 bool detector_note_life(struct member *member, uint32_t node, const struct heartbeat *heartbeat, uint64_t hlc);

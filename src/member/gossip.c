@@ -193,13 +193,7 @@ void records_fold(struct member *member, const struct step *step) {
   records->history_blob = NULL;
 }
 
-/* What a history ends with, as far as its identity goes. */
-struct identity {
-  uint64_t time;
-  uint32_t issuer;
-};
-
-static struct identity last_of_prefix(const struct history *history, uint32_t count) {
+struct identity records_end(const struct history *history, uint32_t count) {
   ASSERT(history->count <= HISTORY_MAX && count <= history_length(history));
   const uint32_t folded = history->snapshot.ring.records;
   if (count <= folded) {
@@ -210,7 +204,7 @@ static struct identity last_of_prefix(const struct history *history, uint32_t co
 }
 
 static struct identity last_of(const struct history *history) {
-  return last_of_prefix(history, history_length(history));
+  return records_end(history, history_length(history));
 }
 
 uint64_t records_next_time(struct member *member, struct step *step) {
@@ -350,12 +344,20 @@ static bool same_cluster(const struct history *ours, const struct history *their
 
 /* -- histories meet -------------------------------------------------------------------- */
 
+static bool is_after(struct identity a, struct identity b) {
+  return a.time != b.time ? a.time > b.time : a.issuer > b.issuer;
+}
+
+static struct identity identity_of(const struct change *change) {
+  return (struct identity){change->time, change->issuer};
+}
+
 static bool is_before(const struct change *change, struct identity other) {
-  return change->time != other.time ? change->time < other.time : change->issuer < other.issuer;
+  return is_after(other, identity_of(change));
 }
 
 static bool is_behind(const struct change *change, struct identity other) {
-  return change->time != other.time ? change->time > other.time : change->issuer > other.issuer;
+  return is_after(identity_of(change), other);
 }
 
 /* An agreed prefix of the history is for ever: no record may come into its middle. One can only come from a node that
@@ -374,7 +376,7 @@ static void drop_late(struct history *history, const struct history *judge, stru
   uint32_t at = 0;
   for (uint32_t i = 0; i < history->count; i++) {
     const struct change *change = &history->changes[i];
-    while (at < judge->count && is_before(&judge->changes[at], (struct identity){change->time, change->issuer})) {
+    while (at < judge->count && is_before(&judge->changes[at], identity_of(change))) {
       at += 1;
     }
     bool known =
@@ -425,12 +427,26 @@ static bool is_livable(const struct member *member, const struct history *merged
   return mark != NULL && mark->base_digest == their_base && has_prefix(merged, mark->base_count, their_base);
 }
 
-/* May the others have agreed without that node? */
+/* May the others have agreed without that node on what we have said that we know? Only if it is fenced by a target that
+ * removes it: to say HOLDS a node has to have no history beyond the target. */
 static bool is_outsider(const struct member *member, uint32_t node) {
   const struct peer *peer = detector_find(&member->detector, node);
-  bool live = ring_find(member->base, node) >= 0 || ring_find(member->target, node) >= 0;
+  bool held = ring_find(member->base, node) >= 0;
+  bool stays = ring_find(member->target, node) >= 0;
   ASSERT(node != member->self);
-  return member->has_base && (!live || (peer != NULL && peer->fenced));
+  return member->has_base && !stays && (!held || (peer != NULL && peer->fenced));
+}
+
+/* The record that brought a node in. What comes before may be agreed upon without that node. */
+static struct identity brought_in(const struct history *history, uint32_t node) {
+  ASSERT(history->count <= HISTORY_MAX);
+  for (uint32_t i = history->count; i > 0; i--) {
+    const struct change *change = &history->changes[i - 1];
+    if (change->node == node && (change->kind == CHANGE_ADD || change->kind == CHANGE_REPLACE)) {
+      return identity_of(change);
+    }
+  }
+  return (struct identity){0};
 }
 
 /* So much of what was received, which removes this node, they may have agreed upon without it: the base of the sender,
@@ -449,7 +465,8 @@ static uint32_t agreed_without_us(const struct member *member, uint32_t from, co
   }
   if (peer != NULL && peer->told) {
     const struct mark *mark = &peer->heartbeat.mark;
-    bool holds = mark->phase >= MARK_HOLDS && mark->phase <= MARK_READS;
+    bool holds = mark->phase >= MARK_HOLDS && mark->phase <= MARK_READS &&
+                 has_prefix(received, mark->target_count, mark->target_digest);
     count = holds && mark->target_count > count ? mark->target_count : count;
   }
   return count < length ? count : length;
@@ -461,7 +478,7 @@ static struct identity last_said(const struct member *member) {
   const struct history *staged = &member->records.staged;
   const struct layout *layout = &member->layout;
   const uint32_t count = layout->storing ? layout->next.target_count : layout->mark.target_count;
-  return last_of_prefix(staged, count < history_length(staged) ? count : history_length(staged));
+  return records_end(staged, count < history_length(staged) ? count : history_length(staged));
 }
 
 /* Of what was received: where the base of the sender ends, if it has one. However late those records come to us, others
@@ -469,7 +486,38 @@ static struct identity last_said(const struct member *member) {
 static struct identity last_of_their_base(const struct member *member, const struct message *message) {
   const struct history *received = &member->records.scratch;
   const int count = history_find_prefix(received, message->digest);
-  return count > 0 ? last_of_prefix(received, (uint32_t)count) : (struct identity){0};
+  return count > 0 ? records_end(received, (uint32_t)count) : (struct identity){0};
+}
+
+/* A newcomer leaves it to the members of the base what is late of all that comes before itself; but not of what it has
+ * said that it knows, for that it had from one of them. */
+static void forget_before_us(struct member *member) {
+  struct records *records = &member->records;
+  const struct layout *layout = &member->layout;
+  const struct mark *said = layout->storing ? &layout->next : &layout->mark;
+  drop_late(&records->merged, &records->scratch, (struct identity){0}, brought_in(&records->scratch, member->self));
+  if (!has_prefix(&records->merged, said->target_count, said->target_digest)) {
+    history_copy(&records->merged, &records->staged);
+  }
+}
+
+/* Up to here nothing that is late is taken from that node: others may have agreed without it, or without us. A newcomer
+ * had no part in what we may have said, by this base, before it came. */
+static struct identity closed_to(const struct member *member, uint32_t from) {
+  const struct identity said = last_said(member);
+  if (!member->has_base) {
+    return (struct identity){0};
+  }
+  if (is_outsider(member, from) || barrier_is_agreed(member)) {
+    return said;
+  }
+  struct identity closed = {0};
+  if (ring_find(member->base, from) < 0) {
+    const struct identity came = brought_in(&member->records.staged, from);
+    closed = is_after(came, member->layout.first) ? came : closed;
+    closed = is_after(closed, said) ? said : closed;
+  }
+  return closed;
 }
 
 /* `scratch` is what was received. False when the two do not go together. */
@@ -479,14 +527,18 @@ static bool meet(struct member *member, struct step *step, uint32_t from, const 
   uint32_t added = 0;
   history_copy(merged, &records->staged);
   const uint32_t agreed = agreed_without_us(member, from, message);
+  if (member->has_base && layout_is_newcomer(member) && barrier_is_elder(member, from)) {
+    forget_before_us(member);
+  }
   if (agreed > 0) {
-    drop_late(merged, &records->scratch, (struct identity){0}, last_of_prefix(&records->scratch, agreed));
+    drop_late(merged, &records->scratch, (struct identity){0}, records_end(&records->scratch, agreed));
   }
   if (history_merge(merged, message->object, &added) != ERR_OK) {
     return false;
   }
-  if (is_outsider(member, from) || barrier_is_agreed(member)) {
-    drop_late(merged, &records->staged, last_of_their_base(member, message), last_said(member));
+  const struct identity closed = closed_to(member, from);
+  if (closed.time > 0) {
+    drop_late(merged, &records->staged, last_of_their_base(member, message), closed);
   }
   if (!is_livable(member, merged, from, message->digest)) {
     return false;

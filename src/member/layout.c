@@ -17,15 +17,15 @@
 #include "base/plant.h"
 #include "member/state.h"
 
-#define LAYOUT_FORMAT 1u
-#define LAYOUT_BODY_BYTES (1u + 1u + 4u + 8u + 4u + 8u)
+#define LAYOUT_FORMAT 2u
+#define LAYOUT_BODY_BYTES (1u + 1u + 4u + 8u + 4u + 8u + 4u + 8u + 4u)
 #define LAYOUT_BYTES (LAYOUT_BODY_BYTES + 8u)
 
 /* -- on disk ------------------------------------------------------------------------- */
 
-/*     u8 format (1)  u8 phase   u32 base count  u64 base digest   u32 target count  u64 target digest
- *     u64 XXH3-64 of all before */
-static struct blob *encode(struct blob_pool *pool, const struct mark *mark) {
+/*     u8 format (2)  u8 phase   u32 base count  u64 base digest   u32 target count  u64 target digest
+ *     u32 revision   u64 time, u32 issuer: where the first target with this base ended   u64 XXH3-64 of all before */
+static struct blob *encode(struct blob_pool *pool, const struct mark *mark, struct identity first) {
   struct blob *blob = blob_new(pool, LAYOUT_BYTES);
   if (blob == NULL) {
     return NULL;
@@ -37,6 +37,9 @@ static struct blob *encode(struct blob_pool *pool, const struct mark *mark) {
   write_u64(&w, mark->base_digest);
   write_u32(&w, mark->target_count);
   write_u64(&w, mark->target_digest);
+  write_u32(&w, mark->revision);
+  write_u64(&w, first.time);
+  write_u32(&w, first.issuer);
   write_u64(&w, bytes_hash(writer_bytes(&w), 0));
   ASSERT(!w.failed);
   ASSERT(w.size == LAYOUT_BYTES);
@@ -53,7 +56,7 @@ static bool mark_is_sound(const struct mark *mark) {
   return mark->phase != MARK_DONE || mark->base_digest == mark->target_digest;
 }
 
-static bool decode(struct bytes encoded, struct mark *mark) {
+static bool decode(struct bytes encoded, struct mark *mark, struct identity *first) {
   memset(mark, 0, sizeof(*mark));
   if (encoded.size < LAYOUT_BYTES) {
     return false;
@@ -65,6 +68,9 @@ static bool decode(struct bytes encoded, struct mark *mark) {
   mark->base_digest = read_u64(&r);
   mark->target_count = read_u32(&r);
   mark->target_digest = read_u64(&r);
+  mark->revision = read_u32(&r);
+  first->time = read_u64(&r);
+  first->issuer = read_u32(&r);
   uint64_t checksum = read_u64(&r);
   ASSERT(!r.failed);
   return format == LAYOUT_FORMAT && checksum == bytes_hash((struct bytes){encoded.data, LAYOUT_BODY_BYTES}, 0) &&
@@ -73,7 +79,8 @@ static bool decode(struct bytes encoded, struct mark *mark) {
 
 bool member_layout_is_sound(struct bytes encoded) {
   struct mark mark;
-  return encoded.size == 0 || decode(encoded, &mark);
+  struct identity first;
+  return encoded.size == 0 || decode(encoded, &mark, &first);
 }
 
 /* -- rings --------------------------------------------------------------------------- */
@@ -159,11 +166,11 @@ void layout_init(struct member *member, const struct shard_config *config) {
   ring_fold(member->target, history);
   layout->target_count = length;
   if (layout->stored) {
-    bool sound = decode(config->layout, &layout->mark);
+    bool sound = decode(config->layout, &layout->mark, &layout->first);
     ASSERT(sound);
   } else if (length > 0) {
     /* A directory from before there were layouts: nothing was ever moved. */
-    layout->mark = (struct mark){length, length, member->records.digest, member->records.digest, MARK_DONE};
+    layout->mark = (struct mark){length, length, member->records.digest, member->records.digest, MARK_DONE, 0};
   }
   if (layout->mark.base_count > 0) {
     find_layouts(member);
@@ -296,7 +303,8 @@ static struct mark mark_of(const struct member *member, enum mark_phase phase) {
   const struct layout *layout = &member->layout;
   ASSERT(member->has_base);
   uint32_t base_count = member->base == member->target ? layout->target_count : layout->base_count;
-  return (struct mark){base_count, layout->target_count, member->base->digest, member->target->digest, (uint8_t)phase};
+  return (struct mark){base_count,     layout->target_count, member->base->digest, member->target->digest,
+                       (uint8_t)phase, layout->mark.revision};
 }
 
 /* A base beyond ours, or our first: 0 there is none. */
@@ -335,7 +343,7 @@ static bool find_step(const struct member *member, struct mark *next) {
   uint64_t digest = 0;
   uint32_t count = find_base(member, &digest);
   if (count > 0) {
-    *next = (struct mark){count, count, digest, digest, MARK_DONE};
+    *next = (struct mark){count, count, digest, digest, MARK_DONE, layout->mark.revision};
     return true;
   }
   bool current = member->newest == member->target;
@@ -343,9 +351,10 @@ static bool find_step(const struct member *member, struct mark *next) {
   switch (layout_phase(member)) {
   case MARK_NONE:
     *next = member->has_base ? mark_of(member, member->base == member->target ? MARK_DONE : MARK_KNOWS) : layout->mark;
-    /* Of which keys it is a replica, and what their quorums are, a newcomer has to be told first. */
+    /* Of which keys it is a replica, and what their quorums are, a newcomer has to be told first; and nobody may have
+     * to rely upon what it has heard of one that is removed alone. */
     return member->has_base && current && seen && layout->progress.settled &&
-           (!layout_is_newcomer(member) || barrier_knows_props(member));
+           (!layout_is_newcomer(member) || barrier_is_introduced(member));
   case MARK_KNOWS:
     *next = mark_of(member, MARK_HOLDS);
     return current && seen && layout->progress.holds && (PLANTED(marks_skip) || barrier_all(member, MARK_KNOWS));
@@ -360,8 +369,9 @@ static bool find_step(const struct member *member, struct mark *next) {
     *next = mark_of(member, MARK_READS);
     return barrier_is_read(member) && may_say_reads(member);
   case MARK_READS:
-    *next = (struct mark){layout->target_count, layout->target_count, member->target->digest, member->target->digest,
-                          MARK_DONE};
+    *next = mark_of(member, MARK_DONE);
+    next->base_count = next->target_count;
+    next->base_digest = next->target_digest;
     return barrier_all(member, MARK_READS);
   case MARK_DONE:
     return false;
@@ -370,10 +380,16 @@ static bool find_step(const struct member *member, struct mark *next) {
   return false;
 }
 
-/* Nor what is being stored now may break it. */
+/* Nor what is being stored now may break it. What says less than the mark before it, or something else, is to be told
+ * from a mark that comes late. */
 static bool find_next(const struct member *member, struct mark *next) {
+  const struct mark *mark = &member->layout.mark;
   ASSERT(!member->layout.storing);
-  return find_step(member, next) && records_keep(member, next->target_count, next->target_digest);
+  if (!find_step(member, next) || !records_keep(member, next->target_count, next->target_digest)) {
+    return false;
+  }
+  next->revision += mark_compare(next, mark) <= 0 && !same_mark(next, mark) ? 1 : 0;
+  return true;
 }
 
 /* -- storing ------------------------------------------------------------------------- */
@@ -382,7 +398,11 @@ static void store(struct member *member, struct step *step, const struct mark *n
   struct layout *layout = &member->layout;
   ASSERT(!layout->storing);
   ASSERT(mark_is_sound(next));
-  struct blob *blob = encode(step->pool, next);
+  struct identity first = next->base_digest == layout->mark.base_digest ? layout->first : (struct identity){0};
+  if (first.time == 0 && next->phase == MARK_KNOWS) {
+    first = records_end(&member->records.history, next->target_count);
+  }
+  struct blob *blob = encode(step->pool, next, first);
   enum err err = ERR_NOMEM;
   if (blob != NULL) {
     err = member_store(step, MEMBER_TOKEN_LAYOUT, BYTES_LITERAL(META_LAYOUT), blob);
@@ -393,15 +413,19 @@ static void store(struct member *member, struct step *step, const struct mark *n
     return;
   }
   layout->next = *next;
+  layout->next_first = first;
   layout->storing = true;
   layout->retry_due_ns = HEAP_NEVER;
 }
 
+/* Others may remember marks from before this node lost its directory: what it says now is to count all the same. */
 void layout_store_first(struct member *member, struct step *step) {
   struct layout *layout = &member->layout;
   ASSERT(!layout->stored);
   if (!layout->storing && layout->retry_due_ns == HEAP_NEVER) {
-    store(member, step, &layout->mark);
+    struct mark first = layout->mark;
+    first.revision = (uint32_t)(step->wall_ms / 1000);
+    store(member, step, &first);
   }
 }
 
@@ -438,6 +462,7 @@ void layout_committed(struct member *member, struct step *step, enum err err) {
   layout->stored = true;
   if (news) {
     layout->mark = layout->next;
+    layout->first = layout->next_first;
     bool folded = layout->mark.base_count < member->records.history.snapshot.ring.records;
     if (layout->mark.phase == MARK_DONE && !folded) { /* else what it was folded into comes next: see find_base */
       take_base(member, step->now_ns);

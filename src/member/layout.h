@@ -14,9 +14,17 @@
 #define LAYOUT_SOON_NS 1000000u  /* the layouts have changed: ask the coordinator how far it is */
 #define LAYOUT_POLL_NS 20000000u /* and again */
 
+/* Which record of the history: they are in the order of this. */
+struct identity {
+  uint64_t time;
+  uint32_t issuer;
+};
+
 struct layout {
   struct mark mark; /* durable, and told */
   struct mark next; /* being stored, if `storing` */
+  struct identity first,
+      next_first; /* where the first target ends that was told with this base; durable with the mark */
   bool storing;
   bool stored;           /* META_LAYOUT is there: none is an older directory, or a new one */
   bool joined;           /* gained by the target: all knew of it at some time */
@@ -56,7 +64,7 @@ enum mark_phase layout_phase(const struct member *member);
 
 /* Does a mark say that the phase, or a later one, of this base and target has been reached? */
 bool mark_passes(const struct mark *mark, uint64_t base_digest, uint64_t target_digest, enum mark_phase phase);
-/* Less, the same or greater: as (base count, target count, phase). */
+/* Less, the same or greater: as (base count, revision, target count, phase). */
 int mark_compare(const struct mark *a, const struct mark *b);
 bool barrier_newcomers_know(const struct member *member);
 /* Have all participants passed this phase of the live layouts? */
@@ -76,10 +84,19 @@ bool barrier_is_deserted(const struct member *member);
 uint32_t barrier_newer_base(const struct member *member, uint64_t *digest);
 /* Has one that is no newcomer told that it has the same bucket properties? */
 bool barrier_knows_props(const struct member *member);
+/* Can that node tell a newcomer what the others know: is it of the base, and not removed, or are they all? */
+bool barrier_is_elder(const struct member *member, uint32_t node);
+/* Has such a one told that it has the same history and bucket properties, or are they all left out? */
+bool barrier_is_introduced(const struct member *member);
 bool barrier_all_done(const struct member *member);
 /* Is what the mark of a removed node says enough for us to take its messages? See detector.h. */
 bool barrier_is_abreast(const struct member *member, const struct peer *peer, bool live);
-/* Of the members of base and target that the history removes, in their order: a bit for each that is fenced. */
+/* How many members of base and target the history removes. */
+uint32_t barrier_removed(const struct member *member);
+/* Does a member of the base that stays leave out one that is removed? A newcomer, who had no part in what was agreed
+ * before itself, does so too. */
+bool barrier_is_shunned(const struct member *member, const struct peer *peer);
+/* Of those, in their order: a bit for each that is fenced. There are not to be more than REMOVALS_MAX. */
 uint64_t barrier_fences(const struct member *member);
 void barrier_list_waiting(const struct member *member, struct layout_view *out);
 

@@ -174,7 +174,7 @@ void member_message(struct member *member, struct step *step, uint32_t from, con
   switch (message->type) {
   case MESSAGE_HEARTBEAT:
     life_heard(member, step, from, message);
-    detector_heartbeat(member, from, &message->heartbeat, message->hlc);
+    detector_heartbeat(member, from, &message->heartbeat);
     life_look(member, step);
     records_heartbeat(member, step, from, &message->heartbeat);
     layout_run(member, step);

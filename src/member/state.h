@@ -68,6 +68,8 @@ void records_gossip(struct member *member, struct step *step, uint32_t from, con
 void records_heartbeat(struct member *member, struct step *step, uint32_t from, const struct heartbeat *heartbeat);
 void records_history(struct member *member, struct step *step, uint32_t from, const struct message *message);
 void records_props(struct member *member, struct step *step, uint32_t from, const struct message *message);
+/* What the first `count` records end with; nothing for 0. */
+struct identity records_end(const struct history *history, uint32_t count);
 /* A time for a change that is issued here: behind all that is known. */
 uint64_t records_next_time(struct member *member, struct step *step);
 

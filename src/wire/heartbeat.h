@@ -8,7 +8,7 @@
  *
  * A layout is the ring after a prefix of the history, named by the prefix's length and digest. `base` is the newest
  * that is known to be whole; `target` is where the cluster is going. Marks of one node only grow, compared as (base
- * count, target count, phase). */
+ * count, revision, target count, phase). */
 enum mark_phase {
   MARK_NONE = 0, /* no history yet */
   MARK_KNOWS,    /* all its writes go by base and target */
@@ -23,7 +23,8 @@ struct mark {
   uint32_t target_count;
   uint64_t base_digest;
   uint64_t target_digest;
-  uint8_t phase; /* enum mark_phase */
+  uint8_t phase;     /* enum mark_phase */
+  uint32_t revision; /* how many times it has taken back what it said: a removed node forgets what it knew alone */
 };
 
 /* Why what a node has stored is less than it had. */

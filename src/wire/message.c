@@ -10,7 +10,7 @@
 #define OFFSET_CHECKED 8u /* the checksum is over what follows, seeded with the body size before it */
 
 #define POSITION_SIZE 16u /* a store key begins with one; ring/position.h stands above this layer */
-#define HEARTBEAT_SIZE (26u + 32u + 16u + 25u + 24u + 14u + 41u + 32u)
+#define HEARTBEAT_SIZE (26u + 32u + 16u + 29u + 24u + 14u + 41u + 32u)
 #define GOSSIP_SIZE 16u
 #define OPTIONS_SIZE 13u
 #define PUT_FLAGS_ALL ((unsigned)PUT_TOMBSTONE | (unsigned)PUT_KEEP_EXPIRY)
@@ -156,6 +156,7 @@ static void heartbeat_write(struct writer *w, const struct heartbeat *heartbeat)
   write_u64(w, heartbeat->mark.base_digest);
   write_u64(w, heartbeat->mark.target_digest);
   write_u8(w, heartbeat->mark.phase);
+  write_u32(w, heartbeat->mark.revision);
   write_u64(w, heartbeat->history_digest);
   write_u64(w, heartbeat->props_digest);
   write_u64(w, heartbeat->fences);
@@ -297,6 +298,7 @@ static bool heartbeat_read(struct reader *r, struct heartbeat *heartbeat) {
   heartbeat->mark.base_digest = read_u64(r);
   heartbeat->mark.target_digest = read_u64(r);
   heartbeat->mark.phase = read_u8(r);
+  heartbeat->mark.revision = read_u32(r);
   heartbeat->history_digest = read_u64(r);
   heartbeat->props_digest = read_u64(r);
   heartbeat->fences = read_u64(r);

@@ -178,19 +178,23 @@ static inline struct mark durable_mark(const struct node *node) {
     mark.base_digest = read_u64(&r);
     mark.target_count = read_u32(&r);
     mark.target_digest = read_u64(&r);
+    mark.revision = read_u32(&r);
     assert_false(r.failed);
   }
   return mark;
 }
 
 static inline bool same_marks(const struct mark *a, const struct mark *b) {
-  return a->phase == b->phase && a->base_count == b->base_count && a->target_count == b->target_count &&
-         a->base_digest == b->base_digest && a->target_digest == b->target_digest;
+  return a->phase == b->phase && a->revision == b->revision && a->base_count == b->base_count &&
+         a->target_count == b->target_count && a->base_digest == b->base_digest && a->target_digest == b->target_digest;
 }
 
 static inline bool mark_is_less(const struct mark *a, const struct mark *b) {
   if (a->base_count != b->base_count) {
     return a->base_count < b->base_count;
+  }
+  if (a->revision != b->revision) {
+    return a->revision < b->revision;
   }
   return a->target_count != b->target_count ? a->target_count < b->target_count : a->phase < b->phase;
 }
@@ -199,6 +203,15 @@ static inline bool mark_is_less(const struct mark *a, const struct mark *b) {
 static inline bool is_removed_anywhere(uint32_t index) {
   for (uint32_t i = 0; i < world.node_count; i++) {
     if (history_knows(member_history(world.nodes[i].member), world.nodes[index].id) == KNOWN_GONE) {
+      return true;
+    }
+  }
+  return false;
+}
+
+static inline bool is_any_removed(void) {
+  for (uint32_t i = 0; i < world.node_count; i++) {
+    if (is_removed_anywhere(i)) {
       return true;
     }
   }
@@ -220,7 +233,8 @@ static inline void check_spoken(struct node *node, const struct message *message
   if (message->type == MESSAGE_HEARTBEAT) {
     struct mark mark = durable_mark(node);
     assert_true(same_marks(&mark, &message->heartbeat.mark));
-    if (mark_is_less(&mark, &node->told) && !is_removed_anywhere((uint32_t)(node - world.nodes))) {
+    if (mark_is_less(&mark, &node->told) ||
+        (mark.revision > node->told.revision && node->told.base_count > 0 && !is_any_removed())) {
       print_error("seed %llu: node %u said base %u target %u phase %u, and now base %u target %u phase %u\n",
                   (unsigned long long)world.seed, node->id, node->told.base_count, node->told.target_count,
                   node->told.phase, mark.base_count, mark.target_count, mark.phase);
@@ -509,6 +523,7 @@ static inline void node_start(uint32_t index) {
   config.loss = paper(node, NAME_LOSS);
   config.lives = paper(node, NAME_LIVES);
   config.wrote = paper(node, NAME_WROTE);
+  node->told = config.layout.size > 0 ? node->told : (struct mark){0};
   assert_true(member_layout_is_sound(config.layout));
   config.sealed = node->meta[NAME_SEALED].size > 0;
   blob_pool_init(&node->pool, node->pool_memory, POOL_BYTES);

@@ -293,6 +293,45 @@ static void what_can_not_be_stored_is_taken_back(void **state) {
   assert_int_equal(layout_of(1).history_digest, layout_of(0).history_digest);
 }
 
+/* A heartbeat has a bit for each node that is on its way out. */
+static void only_so_many_can_be_leaving_at_a_time(void **state) {
+  (void)state;
+  form_sealed(523, 1);
+  node_crash(0);
+  static struct history history;
+  struct meta *meta = &world.nodes[0].meta[NAME_HISTORY];
+  uint32_t added = 0;
+  history_init(&history);
+  assert_int_equal(history_merge(&history, (struct bytes){meta->data, meta->size}, &added), ERR_OK);
+  struct change removals[REMOVALS_MAX + 1];
+  for (uint32_t i = 0; i <= REMOVALS_MAX; i++) {
+    struct change add = wish_of(CHANGE_ADD, 0);
+    add.node = 90000 + i;
+    add.peer_port = (uint16_t)(20000 + i);
+    add.time = history.changes[history.count - 1].time + 1;
+    add.issuer = world.nodes[0].id;
+    assert_int_equal(history_add(&history, &add), ERR_OK);
+    removals[i] = wish_of(CHANGE_REMOVE, 0);
+    removals[i].node = add.node;
+  }
+  struct writer w = writer_make(meta->data, META_MAX_BYTES);
+  history_encode(&history, &w);
+  assert_false(w.failed);
+  meta->size = w.size;
+  world.nodes[0].meta[NAME_LAYOUT].size = 0; /* what it knows is its base */
+  node_start(0);
+  run(SECOND);
+  assert_int_equal(member_ring(member_of(0))->member_count, REMOVALS_MAX + 2);
+  command_changes(0, removals, REMOVALS_MAX - 1, layout_of(0).history_digest);
+  run(SECOND);
+  assert_int_equal(world.nodes[0].reply_err, ERR_OK);
+  refused_at(0, &removals[REMOVALS_MAX - 1], 2, "no more than 64 nodes can be leaving at a time");
+  command_changes(0, &removals[REMOVALS_MAX - 1], 1, layout_of(0).history_digest);
+  run(SECOND);
+  assert_int_equal(world.nodes[0].reply_err, ERR_OK);
+  refused_at(0, &removals[REMOVALS_MAX], 1, "no more than 64 nodes can be leaving at a time");
+}
+
 static void a_node_that_is_leaving_takes_no_changes(void **state) {
   (void)state;
   form_sealed(527, 3);
@@ -350,8 +389,8 @@ static void a_newcomer_that_has_waited_for_long_listens_to_the_node_that_it_repl
 static void nobody_takes_what_a_node_writes_that_was_added_and_removed_and_does_not_know_it(void **state) {
   (void)state;
   uint32_t apart = 0;
-  for (uint64_t seed = 0; seed < 20; seed++) {
-    form_sealed(680 + seed, 3);
+  for (uint64_t seed = 0; seed < 60; seed++) {
+    form_sealed(68000 + seed, 3);
     uint32_t spare = node_add(7);
     world.nodes[spare].lacks = true; /* so that the addition is not done before the removal */
     run(SECOND);
@@ -453,6 +492,86 @@ static void a_removed_node_that_takes_part_takes_no_record_into_what_others_may_
     for (uint32_t i = 0; i < 5; i++) {
       assert_int_equal(layout_of(i).mark.base_digest, agreed);
     }
+  }
+}
+
+/* Nor does it come in by way of a newcomer, who had no part in what was agreed before itself: it forgets it. */
+static void no_record_comes_into_an_agreed_target_by_way_of_a_newcomer(void **state) {
+  (void)state;
+  for (uint64_t seed = 0; seed < 40; seed++) {
+    form_sealed(900 + seed, 4);
+    uint32_t spare = node_add(1);
+    for (uint32_t i = 0; i < 3; i++) {
+      cut_set(i, 3, true);
+      world.nodes[i].lacks = true;
+    }
+    run(5 * SECOND);
+    change_at(3, reweigh(0, 200)); /* only it hears of this before it is removed */
+    change_at(0, wish_of(CHANGE_REMOVE, 3));
+    run(5 * SECOND);
+    world.nodes[1].silent = 1u << 0 | 1u << 2; /* they do not hear that it holds the target */
+    world.nodes[1].lacks = false;
+    run(2 * SECOND);
+    assert_int_equal(phase_of(1), MARK_HOLDS);
+    assert_int_equal(phase_of(0), MARK_KNOWS);
+    uint64_t agreed = layout_of(1).mark.target_digest;
+    if (seed % 2 == 0) {
+      cut_set(spare, 3, true); /* it hears of the record before all know of it, or after */
+    }
+    change_at(0, wish_of(CHANGE_ADD, spare));
+    run(3 * SECOND);
+    cut_set(spare, 3, false);
+    run(5 * SECOND);
+    assert_int_equal(history_length(member_history(member_of(0))), 6);
+    assert_int_equal(history_prefix_digest(member_history(member_of(0)), 5), agreed);
+    for (uint32_t i = 0; i < 4; i++) {
+      world.nodes[i].lacks = false;
+      world.nodes[i].silent = 0;
+      cut_set(i, 3, false);
+    }
+    run(20 * SECOND);
+    for (uint32_t i = 0; i < 5; i++) {
+      assert_int_equal(layout_of(i).mark.base_count, 6);
+      assert_int_equal(layout_of(i).mark.base_digest, layout_of(0).history_digest);
+    }
+  }
+}
+
+/* Who is left out by a further change alone, and stays by the target, was waited for: without it nothing was agreed. */
+static void a_record_is_taken_from_whom_the_target_keeps(void **state) {
+  (void)state;
+  for (uint64_t seed = 0; seed < 40; seed++) {
+    form_sealed(940 + seed, 3);
+    uint32_t first = node_add(2);
+    uint32_t second = node_add(4);
+    run(2 * SECOND);
+    cut_set(1, 2, true);
+    cut_set(0, 2, true);
+    cut_set(first, 2, true);
+    cut_set(first, second, true);
+    run(3 * SECOND);
+    change_at(1, wish_of(CHANGE_ADD, first));
+    run(2 * SECOND);
+    assert_int_equal(history_length(member_history(member_of(0))), 4);
+    node_crash(0);
+    change_at(2, wish_of(CHANGE_REMOVE, 1));
+    run(2 * SECOND);
+    assert_int_equal(phase_of(2), MARK_KNOWS);
+    struct change then[2] = {wish_of(CHANGE_ADD, second), wish_of(CHANGE_REMOVE, 0)};
+    command_changes(2, then, 2, layout_of(2).history_digest);
+    run(2 * SECOND);
+    node_start(0);
+    cut_set(0, 2, false);
+    run(5 * SECOND);
+    cut_set(1, 2, false);
+    cut_set(first, 2, false);
+    cut_set(first, second, false);
+    run(20 * SECOND);
+    for (uint32_t i = 0; i < 5; i++) {
+      assert_int_equal(layout_of(i).history_digest, layout_of(2).history_digest);
+      assert_int_equal(layout_of(i).mark.base_digest, layout_of(2).history_digest);
+    }
+    assert_int_equal(history_length(member_history(member_of(2))), 6);
   }
 }
 
@@ -691,11 +810,14 @@ int main(void) {
       cmocka_unit_test(changes_that_make_no_sense_are_refused_in_words),
       cmocka_unit_test(one_command_is_stored_at_a_time),
       cmocka_unit_test(what_can_not_be_stored_is_taken_back),
+      cmocka_unit_test(only_so_many_can_be_leaving_at_a_time),
       cmocka_unit_test(a_node_that_is_leaving_takes_no_changes),
       cmocka_unit_test(a_newcomer_listens_to_the_node_that_it_replaces_as_soon_as_it_meets_it),
       cmocka_unit_test(a_newcomer_that_has_waited_for_long_listens_to_the_node_that_it_replaces),
       cmocka_unit_test(no_record_comes_into_an_agreed_target_by_way_of_a_node_that_returns),
       cmocka_unit_test(a_removed_node_that_takes_part_takes_no_record_into_what_others_may_have_agreed_upon),
+      cmocka_unit_test(no_record_comes_into_an_agreed_target_by_way_of_a_newcomer),
+      cmocka_unit_test(a_record_is_taken_from_whom_the_target_keeps),
       cmocka_unit_test(one_that_returns_stays_left_out_while_it_listens_to_whom_the_others_have_left_out),
       cmocka_unit_test(what_a_base_has_is_not_late_to_one_who_removed_its_issuer),
       cmocka_unit_test(what_one_has_only_just_decided_makes_nothing_late),

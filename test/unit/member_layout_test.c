@@ -156,7 +156,7 @@ static void a_member_that_is_down_holds_a_change_up_and_nothing_else(void **stat
 
 static void a_restart_in_any_phase_goes_on_where_it_was(void **state) {
   (void)state;
-  static const enum mark_phase phases[] = {MARK_KNOWS, MARK_HOLDS, MARK_READS, MARK_DONE};
+  static const enum mark_phase phases[] = {MARK_KNOWS, MARK_HOLDS, MARK_READS, MARK_DONE, 0};
   for (uint32_t p = 0; p < 4; p++) {
     for (uint64_t seed = 0; seed < 4; seed++) {
       begin_addition(110 + 10 * p + seed, 3);
@@ -183,25 +183,70 @@ static void a_restart_in_any_phase_goes_on_where_it_was(void **state) {
   }
 }
 
+static struct heartbeat heard_by(uint32_t at, uint32_t node) {
+  static struct member_view views[8];
+  uint32_t count = member_list(member_of(at), views, 8);
+  for (uint32_t i = 0; i < count; i++) {
+    if (views[i].node == world.nodes[node].id) {
+      return views[i].heartbeat;
+    }
+  }
+  assert_true(false);
+  return views[0].heartbeat;
+}
+
 static void what_comes_late_is_smaller_and_is_not_looked_at(void **state) {
   (void)state;
   begin_addition(130, 3);
   struct message old = {.type = MESSAGE_HEARTBEAT};
   uint32_t whole = layout_of(1).mark.base_count;
   uint64_t digest = layout_of(1).mark.base_digest;
-  old.heartbeat.mark = (struct mark){whole, whole, digest, digest, MARK_DONE};
+  old.heartbeat.mark = (struct mark){whole, whole, digest, digest, MARK_DONE, 0};
   old.heartbeat.keys = 9;
   assert_true(view_of(0).agreed);
   say_to(0, 1, &old);
   assert_true(view_of(0).agreed);
-  struct member_view views[8];
-  uint32_t count = member_list(member_of(0), views, 8);
-  for (uint32_t i = 0; i < count; i++) {
-    if (views[i].node == world.nodes[1].id) {
-      assert_int_equal(views[i].heartbeat.mark.phase, MARK_KNOWS);
-      assert_int_equal(views[i].heartbeat.keys, 9); /* the rest of it is as it came */
-    }
+  assert_int_equal(heard_by(0, 1).mark.phase, MARK_KNOWS);
+  assert_int_equal(heard_by(0, 1).keys, 9); /* the rest of it is as it came */
+}
+
+/* Whatever its clock says: it may have been set back while the node was down. */
+static void what_takes_back_an_earlier_mark_counts_and_that_one_no_more(void **state) {
+  (void)state;
+  begin_addition(131, 3);
+  struct message more = {.type = MESSAGE_HEARTBEAT, .heartbeat = heard_by(0, 1), .hlc = 5000};
+  struct message less = more;
+  less.heartbeat.mark.revision += 1;
+  less.heartbeat.mark.target_count -= 1;
+  less.hlc = 1;
+  say_to(0, 1, &less);
+  assert_int_equal(heard_by(0, 1).mark.target_count, less.heartbeat.mark.target_count);
+  say_to(0, 1, &more);
+  assert_int_equal(heard_by(0, 1).mark.target_count, less.heartbeat.mark.target_count);
+  assert_int_equal(heard_by(0, 1).mark.revision, less.heartbeat.mark.revision);
+}
+
+/* The others remember that it took something back before. */
+static void what_a_node_says_that_has_lost_its_directory_is_not_late(void **state) {
+  (void)state;
+  form_sealed(132, 3);
+  struct message before = {.type = MESSAGE_HEARTBEAT, .heartbeat = heard_by(0, 1)};
+  before.heartbeat.mark.revision += 5;
+  for (uint32_t i = 0; i < 3; i += 2) {
+    say_to(i, 1, &before);
+    assert_int_equal(heard_by(i, 1).mark.revision, before.heartbeat.mark.revision);
   }
+  node_crash(1);
+  run(10 * SECOND);
+  node_empty(1);
+  node_start(1);
+  world.nodes[1].seeds = 1;
+  run(5 * SECOND);
+  struct change change = wish_of(CHANGE_REWEIGH, 2);
+  change.weight = 200;
+  change_at(0, change);
+  run(10 * SECOND);
+  assert_done(FIRST(3));
 }
 
 static void a_longer_base_that_a_mark_tells_of_is_taken_in_any_phase(void **state) {
@@ -229,11 +274,11 @@ static void a_base_that_is_no_prefix_of_our_history_is_not_taken(void **state) {
   form_sealed(150, 2);
   struct message strange = {.type = MESSAGE_HEARTBEAT};
   uint32_t count = layout_of(0).mark.base_count;
-  strange.heartbeat.mark = (struct mark){count + 1, count + 1, 4711, 4711, MARK_DONE};
+  strange.heartbeat.mark = (struct mark){count + 1, count + 1, 4711, 4711, MARK_DONE, 0};
   say_to(0, 1, &strange);
   run(SECOND);
   assert_int_equal(layout_of(0).mark.base_count, count);
-  strange.heartbeat.mark = (struct mark){count, count + 1, 4711, 4711, MARK_DONE};
+  strange.heartbeat.mark = (struct mark){count, count + 1, 4711, 4711, MARK_DONE, 0};
   say_to(0, 1, &strange);
   assert_int_equal(layout_of(0).mark.base_count, count);
 }
@@ -887,14 +932,17 @@ static void a_damaged_mark_is_unsound(void **state) {
 
 static void a_mark_counts_what_has_been_folded_away_too(void **state) {
   (void)state;
-  uint8_t data[64];
+  uint8_t data[80];
   struct writer w = writer_make(data, sizeof data);
-  write_u8(&w, 1); /* format */
+  write_u8(&w, 2); /* format */
   write_u8(&w, MARK_DONE);
   for (uint32_t i = 0; i < 2; i++) {
     write_u32(&w, 10 * HISTORY_MAX);
     write_u64(&w, 7);
   }
+  write_u32(&w, 3); /* revision */
+  write_u64(&w, 5); /* the first target */
+  write_u32(&w, 1);
   write_u64(&w, bytes_hash(writer_bytes(&w), 0));
   assert_true(member_layout_is_sound(writer_bytes(&w)));
 }
@@ -909,6 +957,8 @@ int main(void) {
       cmocka_unit_test(a_member_that_is_down_holds_a_change_up_and_nothing_else),
       cmocka_unit_test(a_restart_in_any_phase_goes_on_where_it_was),
       cmocka_unit_test(what_comes_late_is_smaller_and_is_not_looked_at),
+      cmocka_unit_test(what_takes_back_an_earlier_mark_counts_and_that_one_no_more),
+      cmocka_unit_test(what_a_node_says_that_has_lost_its_directory_is_not_late),
       cmocka_unit_test(a_longer_base_that_a_mark_tells_of_is_taken_in_any_phase),
       cmocka_unit_test(a_base_that_is_no_prefix_of_our_history_is_not_taken),
       cmocka_unit_test(with_more_history_a_node_that_knows_takes_it_as_its_target),

@@ -46,6 +46,7 @@ static struct heartbeat example_heartbeat(void) {
       .mark.base_digest = UINT64_C(0x5555666677778888),
       .mark.target_digest = UINT64_C(0x9999aaaabbbbcccc),
       .mark.phase = MARK_READS,
+      .mark.revision = 0x01020304,
       .history_digest = UINT64_C(0xddddeeeeffff0000),
       .props_digest = UINT64_C(0x5678567856785678),
       .sync_differ = 0x71,
