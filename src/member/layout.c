@@ -337,6 +337,12 @@ bool layout_is_newcomer(const struct member *member) {
   return !member->has_base || ring_find(member->base, member->self) < 0;
 }
 
+/* Who is out by both layouts is waited for by nobody: it holds nothing, and follows those who do. */
+static bool takes_part(const struct member *member) {
+  ASSERT(member->has_base);
+  return ring_find(member->base, member->self) >= 0 || ring_find(member->target, member->self) >= 0;
+}
+
 /* What this node can say next, now, as far as what is durable goes. False: nothing new. */
 static bool find_step(const struct member *member, struct mark *next) {
   const struct layout *layout = &member->layout;
@@ -357,7 +363,8 @@ static bool find_step(const struct member *member, struct mark *next) {
            (!layout_is_newcomer(member) || barrier_is_introduced(member));
   case MARK_KNOWS:
     *next = mark_of(member, MARK_HOLDS);
-    return current && seen && layout->progress.holds && (PLANTED(marks_skip) || barrier_all(member, MARK_KNOWS));
+    return takes_part(member) && current && seen && layout->progress.holds &&
+           (PLANTED(marks_skip) || barrier_all(member, MARK_KNOWS));
   case MARK_HOLDS:
     if (barrier_all(member, MARK_HOLDS)) {
       *next = mark_of(member, MARK_READS);
