@@ -6,7 +6,7 @@
  *  - No stale read: a get that PR primaries answered sees each put (or what has superseded it) that had been
  *    acknowledged before the get began and that C replicas had durably in both live layouts, if PR + C > N. Copies on
  *    nodes that a failure took are not counted, nor those on nodes that are removed where others may see them down: for
- *    these count as dead then.
+ *    these count as dead then. Nor, where the key has moved since, what such nodes were given.
  *  - Once a node lives by layouts that have left another out, it takes nothing of what that one stamps before it has
  *    learned that it is out.
  *  - Where nothing but membership changes, no request of a client to a node that is a member is refused for want of
@@ -196,6 +196,24 @@ void move_put_acked(struct run *run, uint32_t number) {
   }
 }
 
+/* So many copies can be left of a put where its key has been moved since: no more than any layout that a node has lived
+ * by since then gave to nodes that can be relied upon. */
+static uint32_t copies_left(const struct run *run, const struct version *version) {
+  uint64_t without = unreliable(run);
+  uint32_t left = copies(run, version);
+  for (uint32_t i = 0; i < run->world->node_count; i++) {
+    uint32_t back = 0;
+    const struct standing *standing = layouts_since(run->layouts, i, version->acked_ns, back);
+    while (standing != NULL) {
+      left = least(left, count(layouts_get(run->layouts, standing->base)->replicas[version->key] & ~without));
+      left = least(left, count(layouts_get(run->layouts, standing->target)->replicas[version->key] & ~without));
+      back += 1;
+      standing = layouts_since(run->layouts, i, version->acked_ns, back);
+    }
+  }
+  return left;
+}
+
 /* Of those that the node may ask, how many have lost what they had once held. */
 static uint32_t emptied_replicas(const struct run *run, uint32_t node, uint32_t key) {
   const struct standing *standing = layouts_since(run->layouts, node, run->world->now_ns, 0);
@@ -224,7 +242,8 @@ void move_read(struct run *run, uint32_t node, uint32_t key_index, uint64_t sent
       continue;
     }
     run->checks.looked[CHECK_move] += 1;
-    if (!oracle_stands(&run->oracle, strict->numbers[i], seen)) {
+    if (!oracle_stands(&run->oracle, strict->numbers[i], seen) &&
+        copies_left(run, version) + primaries - emptied > key->props.n) {
       check_fail(run, CHECK_move, key_index,
                  "node %" PRIu32 " answers a get of %s by %" PRIu32 " primaries with %s; put %" PRIu32
                  " had been acknowledged with %" PRIu32 " copies",

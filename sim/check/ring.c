@@ -22,6 +22,10 @@ void ring_judge(struct run *run) {
     if (!admin_has_member(run->admin, i)) {
       continue;
     }
+    if (shard == NULL) {
+      check_fail(run, CHECK_ring, CHECK_NO_KEY, "node %" PRIu32 " is a member, and does not run", i + 1);
+      continue;
+    }
     first = first == NULL ? shard : first;
     bool histories = history_digest(shard_history(shard)) == ring->digest;
     bool rings = same_ring(shard_ring(shard), shard_ring(first)) && same_ring(shard_ring(shard), ring);

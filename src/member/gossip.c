@@ -501,8 +501,17 @@ static void forget_before_us(struct member *member) {
   }
 }
 
+/* Where the longest target ends that we have told, by this base, without the node that came with that record. */
+static struct identity said_without(const struct said *said, struct identity came) {
+  struct identity end = {0};
+  for (uint32_t i = 0; i < said->count; i++) {
+    end = is_after(came, said->ends[i]) && is_after(said->ends[i], end) ? said->ends[i] : end;
+  }
+  return end.time == 0 && said->count == SAID_MAX ? came : end; /* it may have been forgotten */
+}
+
 /* Up to here nothing that is late is taken from that node: others may have agreed without it, or without us. A newcomer
- * had no part in what we may have said, by this base, before it came. */
+ * had no part in what we told before it came. */
 static struct identity closed_to(const struct member *member, uint32_t from) {
   const struct identity said = last_said(member);
   if (!member->has_base) {
@@ -513,8 +522,7 @@ static struct identity closed_to(const struct member *member, uint32_t from) {
   }
   struct identity closed = {0};
   if (ring_find(member->base, from) < 0) {
-    const struct identity came = brought_in(&member->records.staged, from);
-    closed = is_after(came, member->layout.first) ? came : closed;
+    closed = said_without(&member->layout.said, brought_in(&member->records.staged, from));
     closed = is_after(closed, said) ? said : closed;
   }
   return closed;

@@ -18,15 +18,17 @@
 #include "member/state.h"
 
 #define LAYOUT_FORMAT 2u
-#define LAYOUT_BODY_BYTES (1u + 1u + 4u + 8u + 4u + 8u + 4u + 8u + 4u)
-#define LAYOUT_BYTES (LAYOUT_BODY_BYTES + 8u)
+#define LAYOUT_BODY_BYTES (1u + 1u + 4u + 8u + 4u + 8u + 4u + 1u)
+#define END_BYTES (8u + 4u)
+#define LAYOUT_BYTES(ends) (LAYOUT_BODY_BYTES + (ends)*END_BYTES + 8u)
 
 /* -- on disk ------------------------------------------------------------------------- */
 
 /*     u8 format (2)  u8 phase   u32 base count  u64 base digest   u32 target count  u64 target digest
- *     u32 revision   u64 time, u32 issuer: where the first target with this base ended   u64 XXH3-64 of all before */
-static struct blob *encode(struct blob_pool *pool, const struct mark *mark, struct identity first) {
-  struct blob *blob = blob_new(pool, LAYOUT_BYTES);
+ *     u32 revision   u8 n   { u64 time  u32 issuer } * n: struct said   u64 XXH3-64 of all before */
+static struct blob *encode(struct blob_pool *pool, const struct mark *mark, const struct said *said) {
+  ASSERT(said->count <= SAID_MAX);
+  struct blob *blob = blob_new(pool, LAYOUT_BYTES(said->count));
   if (blob == NULL) {
     return NULL;
   }
@@ -38,11 +40,14 @@ static struct blob *encode(struct blob_pool *pool, const struct mark *mark, stru
   write_u32(&w, mark->target_count);
   write_u64(&w, mark->target_digest);
   write_u32(&w, mark->revision);
-  write_u64(&w, first.time);
-  write_u32(&w, first.issuer);
+  write_u8(&w, (uint8_t)said->count);
+  for (uint32_t i = 0; i < said->count; i++) {
+    write_u64(&w, said->ends[i].time);
+    write_u32(&w, said->ends[i].issuer);
+  }
   write_u64(&w, bytes_hash(writer_bytes(&w), 0));
   ASSERT(!w.failed);
-  ASSERT(w.size == LAYOUT_BYTES);
+  ASSERT(w.size == blob->size);
   return blob;
 }
 
@@ -56,9 +61,10 @@ static bool mark_is_sound(const struct mark *mark) {
   return mark->phase != MARK_DONE || mark->base_digest == mark->target_digest;
 }
 
-static bool decode(struct bytes encoded, struct mark *mark, struct identity *first) {
+static bool decode(struct bytes encoded, struct mark *mark, struct said *said) {
   memset(mark, 0, sizeof(*mark));
-  if (encoded.size < LAYOUT_BYTES) {
+  memset(said, 0, sizeof(*said));
+  if (encoded.size < LAYOUT_BYTES(0)) {
     return false;
   }
   struct reader r = reader_make(encoded);
@@ -69,18 +75,24 @@ static bool decode(struct bytes encoded, struct mark *mark, struct identity *fir
   mark->target_count = read_u32(&r);
   mark->target_digest = read_u64(&r);
   mark->revision = read_u32(&r);
-  first->time = read_u64(&r);
-  first->issuer = read_u32(&r);
+  said->count = read_u8(&r);
+  if (said->count > SAID_MAX || encoded.size < LAYOUT_BYTES(said->count)) {
+    return false;
+  }
+  for (uint32_t i = 0; i < said->count; i++) {
+    said->ends[i].time = read_u64(&r);
+    said->ends[i].issuer = read_u32(&r);
+  }
   uint64_t checksum = read_u64(&r);
   ASSERT(!r.failed);
-  return format == LAYOUT_FORMAT && checksum == bytes_hash((struct bytes){encoded.data, LAYOUT_BODY_BYTES}, 0) &&
-         mark_is_sound(mark);
+  return format == LAYOUT_FORMAT &&
+         checksum == bytes_hash((struct bytes){encoded.data, LAYOUT_BYTES(said->count) - 8u}, 0) && mark_is_sound(mark);
 }
 
 bool member_layout_is_sound(struct bytes encoded) {
   struct mark mark;
-  struct identity first;
-  return encoded.size == 0 || decode(encoded, &mark, &first);
+  struct said said;
+  return encoded.size == 0 || decode(encoded, &mark, &said);
 }
 
 /* -- rings --------------------------------------------------------------------------- */
@@ -166,7 +178,7 @@ void layout_init(struct member *member, const struct shard_config *config) {
   ring_fold(member->target, history);
   layout->target_count = length;
   if (layout->stored) {
-    bool sound = decode(config->layout, &layout->mark, &layout->first);
+    bool sound = decode(config->layout, &layout->mark, &layout->said);
     ASSERT(sound);
   } else if (length > 0) {
     /* A directory from before there were layouts: nothing was ever moved. */
@@ -337,6 +349,12 @@ bool layout_is_newcomer(const struct member *member) {
   return !member->has_base || ring_find(member->base, member->self) < 0;
 }
 
+/* Who is out by both layouts is waited for by nobody: it holds nothing, and follows those who do. */
+static bool takes_part(const struct member *member) {
+  ASSERT(member->has_base);
+  return ring_find(member->base, member->self) >= 0 || ring_find(member->target, member->self) >= 0;
+}
+
 /* What this node can say next, now, as far as what is durable goes. False: nothing new. */
 static bool find_step(const struct member *member, struct mark *next) {
   const struct layout *layout = &member->layout;
@@ -357,7 +375,8 @@ static bool find_step(const struct member *member, struct mark *next) {
            (!layout_is_newcomer(member) || barrier_is_introduced(member));
   case MARK_KNOWS:
     *next = mark_of(member, MARK_HOLDS);
-    return current && seen && layout->progress.holds && (PLANTED(marks_skip) || barrier_all(member, MARK_KNOWS));
+    return takes_part(member) && current && seen && layout->progress.holds &&
+           (PLANTED(marks_skip) || barrier_all(member, MARK_KNOWS));
   case MARK_HOLDS:
     if (barrier_all(member, MARK_HOLDS)) {
       *next = mark_of(member, MARK_READS);
@@ -394,15 +413,25 @@ static bool find_next(const struct member *member, struct mark *next) {
 
 /* -- storing ------------------------------------------------------------------------- */
 
+static void said_add(struct said *said, struct identity end) {
+  ASSERT(end.time > 0);
+  if (said->count == SAID_MAX) {
+    memmove(&said->ends[0], &said->ends[1], (SAID_MAX - 1) * sizeof(said->ends[0]));
+    said->count -= 1;
+  }
+  said->ends[said->count] = end;
+  said->count += 1;
+}
+
 static void store(struct member *member, struct step *step, const struct mark *next) {
   struct layout *layout = &member->layout;
   ASSERT(!layout->storing);
   ASSERT(mark_is_sound(next));
-  struct identity first = next->base_digest == layout->mark.base_digest ? layout->first : (struct identity){0};
-  if (first.time == 0 && next->phase == MARK_KNOWS) {
-    first = records_end(&member->records.history, next->target_count);
+  struct said said = next->base_digest == layout->mark.base_digest ? layout->said : (struct said){0};
+  if (next->phase == MARK_KNOWS) {
+    said_add(&said, records_end(&member->records.history, next->target_count));
   }
-  struct blob *blob = encode(step->pool, next, first);
+  struct blob *blob = encode(step->pool, next, &said);
   enum err err = ERR_NOMEM;
   if (blob != NULL) {
     err = member_store(step, MEMBER_TOKEN_LAYOUT, BYTES_LITERAL(META_LAYOUT), blob);
@@ -413,7 +442,7 @@ static void store(struct member *member, struct step *step, const struct mark *n
     return;
   }
   layout->next = *next;
-  layout->next_first = first;
+  layout->next_said = said;
   layout->storing = true;
   layout->retry_due_ns = HEAP_NEVER;
 }
@@ -462,7 +491,7 @@ void layout_committed(struct member *member, struct step *step, enum err err) {
   layout->stored = true;
   if (news) {
     layout->mark = layout->next;
-    layout->first = layout->next_first;
+    layout->said = layout->next_said;
     bool folded = layout->mark.base_count < member->records.history.snapshot.ring.records;
     if (layout->mark.phase == MARK_DONE && !folded) { /* else what it was folded into comes next: see find_base */
       take_base(member, step->now_ns);

@@ -20,11 +20,18 @@ struct identity {
   uint32_t issuer;
 };
 
+/* Where the targets end that were told with this base, in the order in which they were: durable with the mark. Of more
+ * than SAID_MAX the oldest is forgotten. */
+#define SAID_MAX 16u
+struct said {
+  uint32_t count;
+  struct identity ends[SAID_MAX];
+};
+
 struct layout {
   struct mark mark; /* durable, and told */
   struct mark next; /* being stored, if `storing` */
-  struct identity first,
-      next_first; /* where the first target ends that was told with this base; durable with the mark */
+  struct said said, next_said;
   bool storing;
   bool stored;           /* META_LAYOUT is there: none is an older directory, or a new one */
   bool joined;           /* gained by the target: all knew of it at some time */

@@ -385,6 +385,30 @@ static void a_newcomer_that_has_waited_for_long_listens_to_the_node_that_it_repl
   }
 }
 
+/* It would be bound by a target that the others may leave for another. */
+static void one_that_is_out_holds_nothing(void **state) {
+  (void)state;
+  form_sealed(670, 4);
+  change_at(0, wish_of(CHANGE_REMOVE, 3));
+  run(10 * SECOND);
+  for (uint32_t i = 0; i < 4; i++) {
+    assert_true(is_done(i, 0));
+    world.nodes[i].lacks = i < 3;
+  }
+  change_at(0, reweigh(1, 200));
+  run(5 * SECOND);
+  for (uint32_t i = 0; i < 4; i++) {
+    assert_int_equal(phase_of(i), MARK_KNOWS);
+  }
+  for (uint32_t i = 0; i < 3; i++) {
+    world.nodes[i].lacks = false;
+  }
+  run(10 * SECOND);
+  for (uint32_t i = 0; i < 4; i++) {
+    assert_int_equal(layout_of(i).mark.base_digest, layout_of(0).history_digest);
+  }
+}
+
 /* By what it plans: its own layouts have it, whatever the others have removed since. */
 static void nobody_takes_what_a_node_writes_that_was_added_and_removed_and_does_not_know_it(void **state) {
   (void)state;
@@ -822,6 +846,7 @@ int main(void) {
       cmocka_unit_test(what_a_base_has_is_not_late_to_one_who_removed_its_issuer),
       cmocka_unit_test(what_one_has_only_just_decided_makes_nothing_late),
       cmocka_unit_test(a_base_is_taken_only_while_the_history_keeps_it),
+      cmocka_unit_test(one_that_is_out_holds_nothing),
       cmocka_unit_test(nobody_takes_what_a_node_writes_that_was_added_and_removed_and_does_not_know_it),
       cmocka_unit_test(members_that_remove_each_other_in_the_same_moment_both_go),
       cmocka_unit_test(a_newcomer_and_its_only_peer_that_remove_each_other_agree_on_who_stays),
