@@ -941,7 +941,7 @@ static void a_mark_counts_what_has_been_folded_away_too(void **state) {
     write_u64(&w, 7);
   }
   write_u32(&w, 3); /* revision */
-  write_u8(&w, 1); /* a target that was told */
+  write_u8(&w, 1);  /* a target that was told */
   write_u64(&w, 5);
   write_u32(&w, 1);
   write_u64(&w, bytes_hash(writer_bytes(&w), 0));
