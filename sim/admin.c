@@ -593,6 +593,10 @@ void admin_stop(struct admin *admin) {
     found = false;
     survey(admin);
     for (uint32_t i = 0; i < world->node_count; i++) {
+      if (admin->gone[i] && admin_has_member(admin, i)) { /* it asked to join, and was heard when it had been stopped */
+        admin->gone[i] = false;
+        found = true;
+      }
       if (admin->dead[i] && (admin->returns[i] || admin_has_member(admin, i))) {
         admin->dead[i] = false;
         oracle_node_back(&admin->run->oracle, i);

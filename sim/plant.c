@@ -55,6 +55,14 @@ static void print_proof(const struct planted *bug, const struct summary *sum) {
   (void)fflush(stdout);
 }
 
+/* What a change of the members can break is looked for where they change. */
+static void change_members(struct change_of_plan *change) {
+  static const enum feature changes[] = {FEATURE_add, FEATURE_remove, FEATURE_replace, FEATURE_reweigh};
+  for (uint32_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
+    change->with[changes[i]] = true;
+  }
+}
+
 static bool prove(enum plant plant, const struct exploration *asked, bool first) {
   const struct planted *bug = &planted[plant];
   uint64_t seeds = asked->runs == 0 ? PLANT_RUNS : asked->runs;
@@ -67,6 +75,9 @@ static bool prove(enum plant plant, const struct exploration *asked, bool first)
     exploration.first = asked->first + done;
     exploration.runs = seeds - done < most ? seeds - done : most;
     exploration.quiet = true;
+    if (bug->check == CHECK_move || bug->check == CHECK_ring) {
+      change_members(&exploration.change);
+    }
     explore(&exploration, &summary);
     add(&sum, &summary);
     done += exploration.runs;
