@@ -32,7 +32,7 @@ static void print_help(void) {
       "       gramme-sim --plant NAME|all          in how many of --runs seeds (200) a planted bug is found; with "
       "--seed\n"
       "                                            or --minimize: works with the bug; --first: until it is found once\n"
-      "                                            (those of move and ring are looked for where members change)\n"
+      "                                            (some are looked for only where members change, or disks lose something)\n"
       "\n"
       "  --profile recoverable|hostile|both        recoverable: what fails comes back; safety and liveness\n"
       "                                            hostile: disks are lost too; safety only\n"

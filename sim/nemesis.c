@@ -5,6 +5,7 @@
 
 #include "admin.h"
 #include "base/assert.h"
+#include "client.h"
 #include "process.h"
 
 #define MILLISECOND UINT64_C(1000000)
@@ -46,6 +47,7 @@ static void start_again(void *context, uint64_t node) {
   if (!nemesis->stopped && !nemesis->run->world->nodes[node].alive &&
       admin_may_run(nemesis->run->admin, (uint32_t)node)) {
     process_start(nemesis->run->world, (uint32_t)node);
+    clients_load(nemesis->run->clients, (uint32_t)node);
   }
 }
 

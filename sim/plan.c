@@ -210,24 +210,31 @@ static void plan_quieten(struct plan *plan) {
   plan->outage_max_ns = plan->outage_max_ns < 4 * SECOND ? plan->outage_max_ns : 4 * SECOND;
 }
 
-/* The same for what is lost on disks, and for finding it. Where each loss must be made good, members do not change: a
- * node that keeps what it does not own has nobody to mend it for it. */
+void plan_settle(struct plan *plan) {
+  bool changes = plan_changes_members(plan);
+  if (plan->profile == PROFILE_HOSTILE) {
+    return;
+  }
+  plan->on[FEATURE_damage] = plan->on[FEATURE_damage] && !changes;
+  plan->on[FEATURE_empty] = plan->on[FEATURE_empty] && !changes && plan->nodes > 1;
+  plan->on[FEATURE_oldcopy] = plan->on[FEATURE_oldcopy] && !changes && plan->nodes > 1;
+  if (plan->on[FEATURE_empty] || plan->on[FEATURE_oldcopy]) {
+    plan_quieten(plan);
+  }
+  plan->on[FEATURE_calm] =
+      plan->on[FEATURE_calm] && !plan->on[FEATURE_damage] && !plan->on[FEATURE_empty] && !plan->on[FEATURE_oldcopy];
+}
+
+/* The same for what is lost on disks, and for finding it: in some runs only, since those are quiet. */
 static void draw_losses(struct plan *plan) {
   struct prng prng;
   prng_init(&prng, plan->seed ^ UINT64_C(0x7363727562));
   plan->tunables.scrub_round_ns = scaled(&prng, 200 * MILLISECOND, 20 * SECOND);
-  bool quiet = prng_chance(&prng, 300);
-  if (plan->profile == PROFILE_HOSTILE) {
-    return;
-  }
-  bool changes = plan_changes_members(plan);
-  quiet = quiet && plan->nodes > 1;
-  plan->on[FEATURE_damage] = plan->on[FEATURE_damage] && !changes;
-  plan->on[FEATURE_empty] = plan->on[FEATURE_empty] && !changes && quiet;
-  plan->on[FEATURE_oldcopy] = plan->on[FEATURE_oldcopy] && !changes && quiet;
-  if (plan->on[FEATURE_empty] || plan->on[FEATURE_oldcopy]) {
-    plan_quieten(plan);
-  }
+  bool quiet = prng_chance(&prng, 300) || plan->profile == PROFILE_HOSTILE;
+  plan->on[FEATURE_empty] = plan->on[FEATURE_empty] && quiet;
+  plan->on[FEATURE_oldcopy] = plan->on[FEATURE_oldcopy] && quiet;
+  plan->on[FEATURE_load] = prng_chance(&prng, feature_odds[FEATURE_load]);
+  plan_settle(plan);
 }
 
 /* The same for the comparing of replicas. */

@@ -70,7 +70,8 @@ enum profile { PROFILE_RECOVERABLE, PROFILE_HOSTILE };
   X(calm, 250)       /* where membership changes: nothing else does */            \
   X(strict, 400)     /* clients that want R and W primaries, R + W > N */      \
   X(sync, 600)       /* replicas compare what they have, without being read */ \
-  X(strained, 300)   /* clients are never served as fast as is wanted: background work gets as little as may be */
+  X(strained, 300)   /* clients are never served as fast as is wanted: background work gets as little as may be */ \
+  X(load, 200)       /* one who loads all keys through each node that has just started; half of them are cold */
 /* clang-format on */
 
 enum feature {
@@ -130,6 +131,9 @@ const char *profile_name(enum profile profile);
 /* Makes of it a run in which what was deleted is forgotten all the time: few keys, mostly deleted, rounds of comparing
  * that follow each other fast, clocks that stand close together; nodes that come back after weeks. */
 void plan_torture(struct plan *plan);
+/* Takes away what may not be together: where each loss on a disk is to be made good, members do not change, for a node
+ * that keeps what it does not own has nobody to mend it for it, and those who know what was lost are there to tell. */
+void plan_settle(struct plan *plan);
 /* One line for people. */
 void plan_print(const struct plan *plan);
 

@@ -196,17 +196,23 @@ void move_put_acked(struct run *run, uint32_t number) {
   }
 }
 
+/* Of the replicas that this layout gives the key: those that can be relied upon, if they are less. The layout of a node
+ * that knows none gives it to nobody. */
+static uint32_t fewer(const struct run *run, uint32_t layout, uint32_t key, uint32_t left) {
+  uint64_t replicas = layouts_get(run->layouts, layout)->replicas[key];
+  return replicas == 0 ? left : least(left, count(replicas & ~unreliable(run)));
+}
+
 /* So many copies can be left of a put where its key has been moved since: no more than any layout that a node has lived
  * by since then gave to nodes that can be relied upon. */
 static uint32_t copies_left(const struct run *run, const struct version *version) {
-  uint64_t without = unreliable(run);
   uint32_t left = copies(run, version);
   for (uint32_t i = 0; i < run->world->node_count; i++) {
     uint32_t back = 0;
     const struct standing *standing = layouts_since(run->layouts, i, version->acked_ns, back);
     while (standing != NULL) {
-      left = least(left, count(layouts_get(run->layouts, standing->base)->replicas[version->key] & ~without));
-      left = least(left, count(layouts_get(run->layouts, standing->target)->replicas[version->key] & ~without));
+      left = fewer(run, standing->base, version->key, left);
+      left = fewer(run, standing->target, version->key, left);
       back += 1;
       standing = layouts_since(run->layouts, i, version->acked_ns, back);
     }
@@ -231,7 +237,8 @@ void move_read(struct run *run, uint32_t node, uint32_t key_index, uint64_t sent
                const struct siblings *seen) {
   const struct oracle_key *key = &run->oracle.keys[key_index];
   const struct siblings *strict = &run->moves->strict[key_index];
-  uint32_t emptied = emptied_replicas(run, node, key_index);
+  bool hostile = run->plan.profile == PROFILE_HOSTILE;
+  uint32_t emptied = hostile ? emptied_replicas(run, node, key_index) : 0;
   if (primaries <= emptied || (unreliable(run) >> node & 1) != 0) {
     return;
   }
