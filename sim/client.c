@@ -59,7 +59,7 @@ struct clients {
   struct clients_totals totals;
   struct probe *probe; /* waited for, by this token */
   uint64_t probe_token;
-  uint64_t cold_ns; /* since when every other key is only loaded */
+  uint64_t cold_ns;              /* since when every other key is only loaded */
   uint32_t loads[RUN_NODES_MAX]; /* so many times more all keys are read through that node */
   struct knowledge probed[PLAN_KEYS_MAX];
   uint8_t value[VALUE_ROOM];
