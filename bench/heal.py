@@ -10,12 +10,11 @@
     bench/heal.py [--keys 1000000] [--d 0,1,100,10000] [--rounds 3] [--requests 100000] [--rate 1000] [--rest 20]
                   [--sync-round 5s] [--parts 1,2,3] [--out FILE]
 
-A node is made to lack keys by putting it back to a copy of its directory from before they were written.
+A node is made to lack keys by being away while they are written, with `hints` 0.
 """
 
 import argparse
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -81,23 +80,15 @@ def settle(cluster):
 
 
 class Behind:
-    """The last node is put back to before `count` keys were written. `before`: what the others' counters said; its own begin
-    anew with it."""
+    """The last node is away while `count` keys are written. `before`: what the others' counters said then; its own begin anew."""
 
     def __init__(self, cluster, prefix, count, size):
         node = cluster[2]
-        copy = node.directory + ".copy"
-        if node.stop() != 0:
-            raise RuntimeError("a node did not stop")
-        shutil.copytree(node.directory, copy)
-        node.start()
-        cluster.wait_formed()
-        put_all(cluster[0], prefix, count, size)
         settle(cluster)
+        set_option(cluster, "hints", "0")
         if node.stop() != 0:
             raise RuntimeError("a node did not stop")
-        shutil.rmtree(node.directory)
-        os.rename(copy, node.directory)
+        put_all(cluster[0], prefix, count, size)
         self.before = totals([cluster[0], cluster[1]])
         node.start()
         cluster.wait_formed()

@@ -93,6 +93,7 @@ static struct shard_tunables tunables_default(void) {
       .small_value_bytes = 16384,
       .value_max_bytes = VALUE_MAX_BYTES_DEFAULT,
       .background = {.bytes_per_s = BACKGROUND_BYTES_PER_S, .target_ns = 50 * MILLISECOND},
+      .hints = true,
       .fold_records = HISTORY_FOLD_AT,
   };
 }
@@ -247,6 +248,7 @@ static void draw_sync(struct plan *plan) {
   plan->tunables.background.bytes_per_s = throttled ? throttle : plan->tunables.background.bytes_per_s;
   plan->on[FEATURE_sync] = prng_chance(&prng, feature_odds[FEATURE_sync]);
   plan->tunables.sync_round_ns = scaled(&prng, 200 * MILLISECOND, 20 * SECOND);
+  plan->tunables.hints = !(plan->on[FEATURE_sync] && prng_chance(&prng, 150));
   if (!plan->on[FEATURE_sync]) {
     plan->tunables.sync_round_ns = 0;
   }

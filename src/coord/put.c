@@ -133,6 +133,13 @@ static void send_write(struct coord *coord, struct step *step, const struct requ
   step_send(step, to, &write);
 }
 
+/* Keeps a hint here, which does not count. */
+static void keep_hint(struct coord *coord, struct step *step, const struct request *request, uint32_t owner) {
+  if (step->tunables->hints) {
+    send_write(coord, step, request, step->self, owner, MESSAGE_QUIET);
+  }
+}
+
 /* Somebody else takes the copy of a target that failed or is silent, in each layout that it counts for: the next
  * stand-in, or this node as a hint that does not count. */
 static void put_join(struct coord *coord, struct step *step, struct request *request, struct target *target) {
@@ -149,7 +156,7 @@ static void put_join(struct coord *coord, struct step *step, struct request *req
                request->flags & (MESSAGE_EARLY | MESSAGE_NOSYNC));
   }
   if (unserved != 0 && owner != step->self && request_target(request, step->self, owner) == NULL) {
-    send_write(coord, step, request, step->self, owner, MESSAGE_QUIET);
+    keep_hint(coord, step, request, owner);
   }
 }
 
@@ -301,7 +308,7 @@ static void hint_unserved(struct coord *coord, struct step *step, struct request
       served = served || request->targets[j].owner == node;
     }
     if (!served) {
-      send_write(coord, step, request, step->self, node, MESSAGE_QUIET);
+      keep_hint(coord, step, request, node);
     }
   }
 }

@@ -22,6 +22,7 @@ struct shard_tunables node_tunables(const struct options *options) {
       .small_value_bytes = (uint32_t)options->small_value,
       .value_max_bytes = (uint32_t)options->max_value,
       .background = {.bytes_per_s = options->background_rate, .target_ns = options->background_p999_target * NS_PER_MS},
+      .hints = options->hints != 0,
       .sync_round_ns = options->sync_round * NS_PER_MS,
       .scrub_round_ns = options->scrub_round * NS_PER_MS,
       .fold_records = HISTORY_FOLD_AT,

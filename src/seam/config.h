@@ -17,6 +17,7 @@ struct shard_tunables { /* all but the last from the option table; see run/optio
   uint32_t small_value_bytes; /* reads answer in full up to this */
   uint32_t value_max_bytes;
   struct admit_settings background; /* what it reads, sends and receives at the most for nobody who waits for it */
+  bool hints;                       /* what a replica misses is kept for it even where no quorum counts that copy */
   uint64_t sync_round_ns;  /* within which it compares all that it replicates with each other replica; 0: never */
   uint64_t scrub_round_ns; /* within which it reads again all that it has stored; 0: never */
   uint32_t fold_records;   /* so many membership records that are agreed upon are folded away together */

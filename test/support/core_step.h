@@ -69,7 +69,8 @@ static inline void core_begin(uint32_t members) {
   blob_pool_init(&core.pool, core.pool_memory, POOL_BYTES);
   prng_init(&core.prng, 1);
   hlc_init(&core.hlc, hlc_make(WALL_MS, 0));
-  core.tunables = (struct shard_tunables){.request_timeout_ns = 1000 * MS,
+  core.tunables = (struct shard_tunables){.hints = true,
+                                          .request_timeout_ns = 1000 * MS,
                                           .hedge_ns = 50 * MS,
                                           .repair_window_ns = 100 * MS,
                                           .small_value_bytes = 1024,

@@ -159,6 +159,33 @@ static void a_node_cut_off_from_the_whole_list_takes_a_put_as_a_hint(void **stat
   end();
 }
 
+static void without_hints_only_copies_that_count_are_kept(void **state) {
+  (void)state;
+  for (uint32_t hints = 0; hints <= 1; hints++) {
+    begin(40, NOWHERE);
+    core.tunables.hints = hints == 1;
+    for (uint32_t node = 2; node <= 40; node++) {
+      core_set_up(node, false);
+    }
+    put(1);
+    uint32_t owner = 0;
+    uint64_t request = take_stamp(&owner);
+    assert_int_equal(owner, preference.nodes[0]); /* the copy that counts is a stand-in's, with or without */
+    stamped(request, owner);
+    uint32_t kept = 0;
+    struct message message;
+    while (core_local(&message)) {
+      assert_int_equal(message.type, MESSAGE_WRITE);
+      assert_int_not_equal(message.owner, owner);
+      kept += 1;
+    }
+    assert_int_equal(kept, hints == 1 ? 2 : 0);
+    acknowledge(SELF, request, owner, ERR_OK);
+    assert_int_equal(reply()->err, ERR_OK);
+    end();
+  }
+}
+
 static void an_explain_of_which_nobody_is_up_is_answered(void **state) {
   (void)state;
   begin(40, NOWHERE);
@@ -542,6 +569,7 @@ int main(void) {
       cmocka_unit_test(a_replica_that_goes_down_before_the_stamp_is_replaced_at_the_stamp),
       cmocka_unit_test(silence_is_counted_from_when_a_node_was_asked),
       cmocka_unit_test(a_node_cut_off_from_the_whole_list_takes_a_put_as_a_hint),
+      cmocka_unit_test(without_hints_only_copies_that_count_are_kept),
       cmocka_unit_test(an_explain_of_which_nobody_is_up_is_answered),
       cmocka_unit_test(a_forwarded_deletion_with_a_value_is_refused),
       cmocka_unit_test(a_late_copy_of_a_forward_that_was_taken_is_not_refused_as_stale),
