@@ -37,9 +37,11 @@ void tree_node_judge(struct run *run, uint32_t node) {
   }
   bool readable = store_tree(&run->world->nodes[node].disk, shard_buckets(shard), tree, &stored);
   run->checks.looked[CHECK_tree] += 1;
-  if (readable && tree_marked(tree) != tree_marked(&stored)) {
-    check_fail(run, CHECK_tree, CHECK_NO_KEY, "node %" PRIu32 " counts %" PRIu32 " deletions, and has %" PRIu32,
-               node + 1, tree_marked(tree), tree_marked(&stored));
+  if (readable && tree->marks != stored.marks) {
+    check_fail(run, CHECK_tree, CHECK_NO_KEY,
+               "node %" PRIu32 " counts %" PRIu32 " deletions and %" PRIu32 " objects that expire, and has %" PRIu32
+               " and %" PRIu32,
+               node + 1, tree_marked(tree, 1), tree_marked(tree, 2), tree_marked(&stored, 1), tree_marked(&stored, 2));
   }
   for (uint32_t leaf = 0; leaf >> tree->bits == 0 && readable; leaf++) {
     struct tree_node at = tree_child((struct tree_node){0, 0}, tree->bits, leaf);

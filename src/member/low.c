@@ -35,12 +35,16 @@ static bool may_turn(const struct member *member) {
   return quiet;
 }
 
-/* Does anybody have what is to be forgotten? */
+static bool has_to_forget(const struct heartbeat *heartbeat) {
+  return heartbeat->tombstones > 0 || heartbeat->expiring > 0;
+}
+
+/* Does anybody have what is to be forgotten, now or once it has expired? */
 static bool is_wanted(const struct member *member) {
-  bool wanted = member->detector.own.tombstones > 0;
+  bool wanted = has_to_forget(&member->detector.own);
   for (uint32_t i = 0; i < PEERS_MAX && !wanted; i++) {
     const struct peer *peer = &member->detector.peers[i];
-    wanted = peer->node != 0 && peer->ring_index != NO_RING_INDEX && peer->heartbeat.tombstones > 0;
+    wanted = peer->node != 0 && peer->ring_index != NO_RING_INDEX && has_to_forget(&peer->heartbeat);
   }
   return wanted;
 }

@@ -51,8 +51,9 @@ void tree_replace(struct tree *tree, struct position position, uint32_t n, uint6
   }
 }
 
-uint32_t tree_marked(const struct tree *tree) {
-  return (uint32_t)tree->marks;
+uint32_t tree_marked(const struct tree *tree, uint32_t mark) {
+  ASSERT(mark == 1 || mark == 2);
+  return (uint32_t)(mark == 1 ? tree->marks : tree->marks >> 32u);
 }
 
 uint64_t tree_marked_leaf(const struct tree *tree, uint64_t from, uint64_t most) {

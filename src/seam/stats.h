@@ -30,6 +30,7 @@
   X(sync_mended, "keys that were made equal again with another replica's")          \
   X(sync_keys, "keys listed to compare them one by one")                            \
   X(tombstones, "objects with a deletion in them")                                  \
+  X(expiring, "objects with a value that expires, or has expired")                  \
   X(reaped, "objects from which what everybody had forgotten was taken out")        \
   X(buried, "versions that came back and were known to be dead")                    \
   X(sync_bytes, "bytes received and sent to compare replicas and to mend them")     \

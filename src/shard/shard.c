@@ -13,6 +13,7 @@
 #include "scrub/scrub.h"
 #include "sync/sync.h"
 #include "version/context.h"
+#include "version/prune.h"
 
 struct shard {
   uint32_t node;
@@ -384,7 +385,11 @@ static void tick(struct shard *shard, struct step *step) {
   handoff_totals(shard->handoff, &shard->health.hints, &shard->health.oldest_hint_ms);
   move_totals(shard->move, step, &shard->health);
   sync_totals(shard->sync, step, &shard->health);
-  shard->health.tombstones = shard->stats.tombstones = tree_marked(growth_tree(shard->growth));
+  const struct tree *tree = growth_tree(shard->growth);
+  shard->health.tombstones = tree_marked(tree, OBJECT_DELETES);
+  shard->health.expiring = tree_marked(tree, OBJECT_EXPIRES);
+  shard->stats.tombstones = shard->health.tombstones;
+  shard->stats.expiring = shard->health.expiring;
   shard->health.floor_ms = hlc_ms(floors_least(shard->floors));
   shard->health_epoch = step->epoch;
   member_set_health(shard->member, &shard->health);

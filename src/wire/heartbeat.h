@@ -66,7 +66,8 @@ struct heartbeat {
   uint64_t fences;         /* whom it does not listen to: a bit each, see member/detector.h */
   uint64_t low;            /* its low-water mark: see member/low.h */
   uint64_t echo;           /* the receiver's clock, as heard here when the last turn began: see member/low.h */
-  uint64_t tombstones;     /* objects with a deletion in them */
+  uint32_t tombstones;     /* objects with a deletion in them */
+  uint32_t expiring;       /* objects with a value that expires, or has expired */
   uint64_t floor_ms;       /* wall clock: the lowest floor of its partitions that have some, 0 none */
 };
 

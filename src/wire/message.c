@@ -168,7 +168,8 @@ static void heartbeat_write(struct writer *w, const struct heartbeat *heartbeat)
   write_u8(w, heartbeat->loss);
   write_u64(w, heartbeat->low);
   write_u64(w, heartbeat->echo);
-  write_u64(w, heartbeat->tombstones);
+  write_u32(w, heartbeat->tombstones);
+  write_u32(w, heartbeat->expiring);
   write_u64(w, heartbeat->floor_ms);
 }
 
@@ -310,7 +311,8 @@ static bool heartbeat_read(struct reader *r, struct heartbeat *heartbeat) {
   heartbeat->loss = read_u8(r);
   heartbeat->low = read_u64(r);
   heartbeat->echo = read_u64(r);
-  heartbeat->tombstones = read_u64(r);
+  heartbeat->tombstones = read_u32(r);
+  heartbeat->expiring = read_u32(r);
   heartbeat->floor_ms = read_u64(r);
   return heartbeat->sealed <= 1 && heartbeat->nospace <= 1 && heartbeat->mark.phase <= MARK_DONE &&
          heartbeat->held_back <= ADMIT_WHOLE && heartbeat->loss <= LOSS_SALVAGED;

@@ -59,7 +59,8 @@ static struct heartbeat example_heartbeat(void) {
       .fences = UINT64_C(0x1234123412341234),
       .low = UINT64_C(0x2345234523452345),
       .echo = UINT64_C(0x3456345634563456),
-      .tombstones = UINT64_C(0x4567456745674567),
+      .tombstones = UINT32_C(0x45674567),
+      .expiring = UINT32_C(0x54765476),
       .floor_ms = UINT64_C(0x5678567856785679),
   };
 }
