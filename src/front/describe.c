@@ -67,10 +67,9 @@ static json_t *json_loss(const struct member_view *view) {
       [LOSS_EMPTIED] = "its data directory is empty, and was not",
       [LOSS_OLD] = "its data directory is an old copy",
       [LOSS_VOLATILE] = "its engine keeps nothing over a restart",
-      [LOSS_SALVAGED] = "its store was put together anew from what could be read",
   };
   uint8_t loss = view->heartbeat.loss;
-  ASSERT(loss <= LOSS_SALVAGED);
+  ASSERT(loss <= LOSS_VOLATILE);
   return loss == LOSS_NONE ? json_null() : json_string(words[loss]);
 }
 

@@ -70,7 +70,7 @@ void member_view(struct member *member, struct step *step) {
   step->all_done = layout->all_done;
   step->sure = member->life.sure;
   step->lost = member->life.lost;
-  step->lost_little = member->life.loss == LOSS_OLD || member->life.loss == LOSS_SALVAGED;
+  step->lost_little = member->life.loss == LOSS_OLD;
   step->epoch = layout->epoch;
   step->turn = member->low.turn;
   step->settled_low = member->low.settled;

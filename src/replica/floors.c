@@ -20,7 +20,6 @@ struct floors {
   uint64_t sizes_digest;
   bool looked;
   uint64_t buckets_digest;
-  bool damaged; /* META_FLOORS was */
   bool dirty, storing;
   uint64_t due_ns;
   uint64_t reap_version;
@@ -40,35 +39,46 @@ size_t floors_size(void) {
  * u8 format  u64 last loss  u32 n of all buckets, as bits  u64 sizes digest  u32 partitions  {u64 floor, u8 rank} each
  * u64 XXH3-64 */
 
-/* Floors that are damaged are as if they had not been: dead versions may be taken for living ones, never the other way
- * around. */
-static bool load(struct floors *floors, struct bytes saved) {
+/* Yields what comes after the format. */
+static bool save_open(struct bytes saved, struct reader *r) {
   if (saved.size < SAVE_FIXED_BYTES) {
-    return saved.size == 0;
+    return false;
   }
   struct bytes checked = {saved.data, saved.size - 8u};
   struct reader tail = reader_make((struct bytes){saved.data + checked.size, 8u});
-  struct reader r = reader_make(checked);
-  if (read_u64(&tail) != bytes_hash(checked, 0) || read_u8(&r) != SAVE_FORMAT) {
+  *r = reader_make(checked);
+  if (read_u64(&tail) != bytes_hash(checked, 0) || read_u8(r) != SAVE_FORMAT) {
     return false;
   }
-  uint64_t lost = read_u64(&r);
-  uint32_t sizes = read_u32(&r);
-  uint64_t digest = read_u64(&r);
-  uint32_t count = read_u32(&r);
-  if (count > PARTITIONS_MAX || reader_left(&r) != count * SAVE_ENTRY_BYTES) {
-    return false;
+  struct reader rest = *r;
+  (void)read_u64(&rest);
+  (void)read_u32(&rest);
+  (void)read_u64(&rest);
+  uint32_t count = read_u32(&rest);
+  return count <= PARTITIONS_MAX && reader_left(&rest) == count * SAVE_ENTRY_BYTES;
+}
+
+bool floors_are_sound(struct bytes saved) {
+  struct reader r;
+  return saved.size == 0 || save_open(saved, &r);
+}
+
+static void load(struct floors *floors, struct bytes saved) {
+  struct reader r;
+  if (saved.size == 0) {
+    return;
   }
-  for (uint32_t i = 0; i < count; i++) {
+  bool sound = save_open(saved, &r);
+  ASSERT(sound);
+  floors->lost = read_u64(&r);
+  floors->sizes = read_u32(&r);
+  floors->sizes_digest = read_u64(&r);
+  floors->partition_count = read_u32(&r);
+  for (uint32_t i = 0; i < floors->partition_count; i++) {
     floors->held[i] = floors->wanted[i] = read_u64(&r);
     floors->ranks[i] = read_u8(&r);
   }
-  floors->lost = lost;
-  floors->sizes = sizes;
-  floors->sizes_digest = digest;
-  floors->partition_count = count;
   ASSERT(!r.failed);
-  return true;
 }
 
 static struct blob *save_encode(const struct floors *floors, struct blob_pool *pool) {
@@ -95,7 +105,7 @@ struct floors *floors_init(void *memory, const struct shard_config *config) {
   ASSERT(memory != NULL);
   struct floors *floors = memory;
   memset(floors, 0, sizeof *floors);
-  floors->damaged = !load(floors, config->floors);
+  load(floors, config->floors);
   return floors;
 }
 
@@ -242,10 +252,6 @@ uint64_t floors_least(const struct floors *floors) {
 /* -- storing --------------------------------------------------------------------------------- */
 
 void floors_tick(struct floors *floors, struct step *step) {
-  if (floors->damaged) {
-    COUNT(step->stats->store_errors);
-    floors->damaged = false;
-  }
   if (!floors->dirty || floors->storing || step->now_ns < floors->due_ns) {
     return;
   }

@@ -18,8 +18,10 @@
 
 struct floors;
 
+/* META_FLOORS as it was stored. A node whose floors are damaged must not start: it would take what is dead for living. */
+bool floors_are_sound(struct bytes saved);
 size_t floors_size(void);
-/* `memory` has floors_size() bytes, aligned to 64, zeroed. */
+/* `memory` has floors_size() bytes, aligned to 64, zeroed; the configuration's floors are sound. */
 struct floors *floors_init(void *memory, const struct shard_config *config);
 
 /* At the beginning of each step, before anything of it: what was stored here may be lost; and with another n for a

@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "member/member.h"
+#include "replica/floors.h"
 #include "replica/tree.h"
 #include "run/node_parts.h"
 #include "seam/step.h"
@@ -57,8 +58,8 @@ static bool meta_read(const struct store_engine *engine, struct store *store, co
   struct bytes key = {(const uint8_t *)name, strlen(name)};
   enum err err = engine->get(store, SPACE_META, key, true, value);
   if (err != ERR_OK) {
-    snprintf(why, NODE_WHY, "the store can not read its \"%s\" (%s): check the device, or start with an empty dir",
-             name, err_text(err));
+    snprintf(why, NODE_WHY, "the store can not read its \"%s\" (%s): check the device, or " STORE_REMEDY, name,
+             err_text(err));
   }
   return err == ERR_OK;
 }
@@ -85,6 +86,10 @@ static bool memory_check(struct node *node, const struct memory_of_store *memory
     what = "layout";
     sound = member_layout_is_sound(value_bytes(memory->layout));
   }
+  if (sound) {
+    what = "floors of deletions";
+    sound = floors_are_sound(value_bytes(memory->floors));
+  }
   if (sound && history->snapshot.issuer == node->directory.node) {
     *hlc_floor = history->snapshot.time;
   }
@@ -97,8 +102,7 @@ static bool memory_check(struct node *node, const struct memory_of_store *memory
     *hlc_floor = bucket->issuer == node->directory.node && bucket->time > *hlc_floor ? bucket->time : *hlc_floor;
   }
   if (!sound) {
-    snprintf(why, NODE_WHY, "the cluster's %s in %.200s can not be read: start with an empty dir, under another name",
-             what, node->options->dir);
+    snprintf(why, NODE_WHY, "the %s in %.200s can not be read: " STORE_REMEDY, what, node->options->dir);
   }
   free(history);
   free(buckets);

@@ -211,7 +211,6 @@ static void node_say_loss(struct node *node) {
       [LOSS_EMPTIED] = "the data directory is empty, and was not when this node ran last",
       [LOSS_OLD] = "the data directory is an old copy of the one that this node had",
       [LOSS_VOLATILE] = "the engine keeps nothing over a restart",
-      [LOSS_SALVAGED] = "the store was put together anew from what could be read of it",
   };
   bool sure = false;
   enum loss loss = shard_loss(node->shard, &sure);

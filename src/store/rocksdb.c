@@ -135,7 +135,7 @@ static enum err error_explain_open(const char *path, const char *error, char *wh
     remedy = "create the data directory, or choose another --dir";
   } else if (strncmp(error, "Corruption", 10) == 0 || contains(error, "No such file or directory")) {
     err = ERR_CORRUPT;
-    remedy = "restore it from a copy, or repair it with `ldb repair`";
+    remedy = STORE_REMEDY;
   } else if (strncmp(error, "Not implemented", 15) == 0 || contains(error, "nknown format") ||
              strncmp(error, "Invalid argument", 16) == 0) {
     err = ERR_FORMAT;

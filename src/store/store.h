@@ -54,6 +54,8 @@ struct store;
 struct store_options;
 
 #define STORE_WHY 256u
+/* For what is damaged. To mend it in place would leave a node that does not know what it has lost. */
+#define STORE_REMEDY "move the store away and start again: what the other replicas have comes back"
 
 struct store_engine {
   const char *name;

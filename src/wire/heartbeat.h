@@ -33,7 +33,6 @@ enum loss {
   LOSS_EMPTIED,  /* its directory is empty, and was not */
   LOSS_OLD,      /* it is an old copy */
   LOSS_VOLATILE, /* its engine keeps nothing over a restart */
-  LOSS_SALVAGED, /* it was put together anew from what could be read */
 };
 
 struct heartbeat {

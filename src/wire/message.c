@@ -315,7 +315,7 @@ static bool heartbeat_read(struct reader *r, struct heartbeat *heartbeat) {
   heartbeat->expiring = read_u32(r);
   heartbeat->floor_ms = read_u64(r);
   return heartbeat->sealed <= 1 && heartbeat->nospace <= 1 && heartbeat->mark.phase <= MARK_DONE &&
-         heartbeat->held_back <= ADMIT_WHOLE && heartbeat->loss <= LOSS_SALVAGED;
+         heartbeat->held_back <= ADMIT_WHOLE && heartbeat->loss <= LOSS_VOLATILE;
 }
 
 static bool key_is_sound(unsigned fields, size_t size) {

@@ -240,7 +240,7 @@ class Start(unittest.TestCase):
             with self.subTest(content):
                 with open(current, "wb") as file:
                     file.write(content)
-                self.refused("/data/rocksdb can not be opened: restore it from a copy, or repair it with `ldb repair`")
+                self.refused("/data/rocksdb can not be opened: move the store away and start again: what the other replicas have comes back")
         with open(current, "wb") as file:
             file.write(good)
         self.starts()
