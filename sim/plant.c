@@ -10,7 +10,7 @@
 
 enum plant plant_active = PLANT_none;
 
-enum circumstance { WHERE_any, WHERE_changes, WHERE_losses };
+enum circumstance { WHERE_any, WHERE_changes, WHERE_losses, WHERE_deletions };
 
 struct planted {
   const char *name;
@@ -63,6 +63,7 @@ static void go_where(enum circumstance where, struct change_of_plan *change) {
   static const enum feature changes[] = {FEATURE_add, FEATURE_remove, FEATURE_replace, FEATURE_reweigh};
   bool changing = where == WHERE_changes;
   bool losing = where == WHERE_losses;
+  change->torture = change->torture || where == WHERE_deletions;
   for (uint32_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
     change->with[changes[i]] = change->with[changes[i]] || changing;
     change->without[changes[i]] = change->without[changes[i]] || losing;

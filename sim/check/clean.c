@@ -9,7 +9,8 @@ static uint32_t deletions_on(const struct run *run, uint32_t node) {
   const struct disk_table *table = &run->world->nodes[node].disk.visible[SPACE_OBJECTS];
   uint32_t count = 0;
   for (size_t i = 0; i < table->count; i++) {
-    count += (object_marks(table->entries[i].value) & OBJECT_DELETES) != 0 ? 1u : 0u;
+    bool deletes = (object_marks(table->entries[i].value) & OBJECT_DELETES) != 0;
+    count += deletes && !table->entries[i].damaged ? 1u : 0u; /* what is damaged is `whole`'s to judge */
   }
   return count;
 }
@@ -34,7 +35,7 @@ void clean_judge(struct run *run) {
     run->checks.looked[CHECK_clean] += 1;
     if (!is_clean(run, i)) {
       check_fail(run, CHECK_clean, CHECK_NO_KEY,
-                 "node %" PRIu32 " still holds %" PRIu32 " deletions, and counts %" PRIu64, i + 1, deletions_on(run, i),
+                 "node %" PRIu32 " still holds %" PRIu32 " deletions, and counts %" PRIu32, i + 1, deletions_on(run, i),
                  shard_health(run->world->nodes[i].shard)->tombstones);
     }
   }

@@ -1,6 +1,6 @@
 /* dead: when an owner has forgotten a deletion, what its writer had seen is dead for good: no get returns it, no owner
  * takes it into its store. Keys of which a clock reached the limit of its entries are left out: there what was
- * superseded may come back; so is all that follows when a failure has put back older data. */
+ * superseded may come back; so is, where more is lost than can be made good, all that follows a loss. */
 #include <inttypes.h>
 
 #include "run.h"
@@ -29,7 +29,8 @@ static uint32_t dead_by(const struct run *run, uint32_t key, uint32_t number) {
 }
 
 static bool is_exempt(const struct run *run, uint32_t key) {
-  return run->oracle.keys[key].limit_reached || run->oracle.any_destroyed;
+  bool hostile = run->plan.profile == PROFILE_HOSTILE;
+  return run->oracle.keys[key].limit_reached || (run->oracle.any_destroyed && hostile);
 }
 
 void dead_committed(struct run *run, uint32_t node, uint32_t key, const struct siblings *before,

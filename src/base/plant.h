@@ -7,8 +7,8 @@
 
 #include <stdbool.h>
 
-/* Name, checker, where it is looked for: in runs as drawn, where members change, or where disks lose something; what is
- * wrong. */
+/* Name, checker, where it is looked for: in runs as drawn, where members change, where disks lose something, or where
+ * deletions are forgotten all the time; what is wrong. */
 /* clang-format off */
 #define PLANT_TABLE(X)                                                                                          \
   X(object_forgotten, acked, any, "a crash loses an object that had been synced")                               \
@@ -44,6 +44,7 @@
   X(tree_stale, tree, any, "a merge does not change the Merkle tree")                                           \
   X(fold_early, ring, changes, "a node folds away records that others may not know yet")                        \
   X(hint_outlives, acked, any, "a low-water mark does not count hints, which take long")                        \
+  X(reap_timer, dead, deletions, "a deletion is forgotten when it is two seconds old, wherever it has got to")  \
   X(reap_never, clean, any, "the reap mark is not told")                                                        \
   X(never_up, live, any, "a peer that was taken for down stays down until it connects again")                   \
   X(no_timer, once, any, "a get has no timer")                                                                  \

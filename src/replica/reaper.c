@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/plant.h"
 #include "base/heap.h"
 #include "version/prune.h"
 
@@ -51,11 +52,23 @@ static uint32_t partition_of(const struct step *step, uint64_t high) {
   return position_partition((struct position){high, 0}, step->ring->partition_count);
 }
 
+static uint64_t mark_of(const struct reaper *reaper, const struct step *step, uint32_t partition) {
+  if (PLANTED(reap_timer)) {
+    return hlc_make(step->wall_ms - 2000, 0);
+  }
+  return floors_reap_mark(reaper->floors, partition);
+}
+
+static bool has_news(const struct reaper *reaper) {
+  return reaper->state == REAPER_WALKING || reaper->version != floors_reap_version(reaper->floors) ||
+         PLANTED(reap_timer);
+}
+
 /* May anything in the leaf be reaped? It may be larger than a partition. */
 static bool has_mark(const struct reaper *reaper, const struct step *step, struct tree_node leaf) {
   uint32_t last = partition_of(step, tree_node_last(leaf));
   for (uint32_t i = partition_of(step, leaf.prefix); i <= last; i++) {
-    if (floors_reap_mark(reaper->floors, i) != 0) {
+    if (mark_of(reaper, step, i) != 0) {
       return true;
     }
   }
@@ -121,8 +134,7 @@ void reaper_tick(struct reaper *reaper, struct step *step) {
     return;
   }
   bool may = growth_is_whole(reaper->growth) && step->ring->partition_count > 0 && !step->nospace;
-  bool news = reaper->state == REAPER_WALKING || reaper->version != floors_reap_version(reaper->floors);
-  if (!may || !news) {
+  if (!may || !has_news(reaper)) {
     reaper->due_ns = step->now_ns + LOOK_NS;
     return;
   }
@@ -151,9 +163,9 @@ static void reap(struct reaper *reaper, struct step *step, const struct scan_ent
     return;
   }
   uint32_t partition = partition_of(step, position_read(key.data).high);
-  uint64_t mark = floors_reap_mark(reaper->floors, partition);
+  uint64_t mark = mark_of(reaper, step, partition);
   uint64_t floor = floors_of_key(reaper->floors, step, key); /* 0: it is not this node's */
-  mark = mark < floor ? mark : floor;
+  mark = mark < floor || PLANTED(reap_timer) ? mark : floor;
   if (mark == 0 || !object_has_garbage(blob_bytes(entry->value), mark)) {
     return;
   }
@@ -196,6 +208,5 @@ void reaper_scan_done(struct reaper *reaper, struct step *step, const struct eve
 
 /* An idle one is woken by a mark that rises. */
 uint64_t reaper_deadline(const struct reaper *reaper) {
-  bool news = reaper->state == REAPER_WALKING || reaper->version != floors_reap_version(reaper->floors);
-  return reaper->state == REAPER_SCANNING || !news ? HEAP_NEVER : reaper->due_ns;
+  return reaper->state == REAPER_SCANNING || !has_news(reaper) ? HEAP_NEVER : reaper->due_ns;
 }

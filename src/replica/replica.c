@@ -462,7 +462,7 @@ static bool run_reap(struct replica *replica, struct step *step, uint32_t index)
   struct blob *left = NULL;
   enum pruned pruned = PRUNED_NOTHING;
   /* What it was found to be below may have been forgotten since: then nothing is known of it. */
-  bool holds = operation->floor <= slot_floor(replica, step, slot);
+  bool holds = operation->floor <= slot_floor(replica, step, slot) || PLANTED(reap_timer);
   if (slot->object != NULL && holds) {
     pruned = object_reap(step->pool, blob_bytes(slot->object), operation->floor, &left);
   }
