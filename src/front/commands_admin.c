@@ -183,6 +183,15 @@ static void info_cluster(const struct front *front, struct output *out) {
                 census.bytes_moved);
   output_format(out, "cluster_bytes_moved_per_second:%" PRIu64 "\r\ncluster_strays:%" PRIu64 "\r\n",
                 progress_bytes_per_s(&front->progress), census.strays);
+  int64_t eta_s = census.ms_to_go == UINT32_MAX ? -1 : ((int64_t)census.ms_to_go + 999) / 1000;
+  int64_t compared_ms = census.compared_age_ms == 0 ? -1 : (int64_t)census.compared_age_ms;
+  output_format(out, "cluster_keys_differ:%" PRIu64 "\r\ncluster_compared_age_ms:%" PRId64 "\r\n", census.keys_differ,
+                compared_ms);
+  output_format(out, "cluster_mend_bytes_to_go:%" PRIu64 "\r\ncluster_mend_eta_seconds:%" PRId64 "\r\n",
+                census.bytes_to_go, eta_s);
+  output_format(out, "cluster_hints:%" PRIu64 "\r\ncluster_oldest_hint_age_ms:%" PRIu64 "\r\n", census.hints,
+                census.oldest_hint_age_ms);
+  output_format(out, "cluster_tombstones:%" PRIu64 "\r\n", census.tombstones);
 }
 
 static void info_background(const struct front *front, struct output *out) {

@@ -18,7 +18,7 @@
 
 struct floors;
 
-/* META_FLOORS as it was stored. A node whose floors are damaged must not start: it would take what is dead for living. */
+/* META_FLOORS as it was stored. A node whose floors are damaged must not start: it would take the dead for living. */
 bool floors_are_sound(struct bytes saved);
 size_t floors_size(void);
 /* `memory` has floors_size() bytes, aligned to 64, zeroed; the configuration's floors are sound. */

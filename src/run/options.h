@@ -37,7 +37,7 @@
   X("node", "background-p999-target", MILLIS, background_p999_target, "50ms", 0, 60000, true, \
     "they take less while the slowest 0.1 % of requests take longer than this; 0: always as little as may be") \
   X("node", "hints", NUMBER, hints, "1", 0, 1, true, \
-    "1: what a replica that is away misses is kept for it; 0: only where a stand-in's copy counts for W; comparing mends it") \
+    "1: what a replica that is away misses is kept for it; 0: only where that copy counts for W; comparing mends it") \
   X("node", "tree-memory", BYTES, tree_memory, "8mb", 131072, 536870912, false, \
     "memory for the Merkle tree, 8 bytes a leaf; a leaf for each key is best; as much again for each further n") \
   X("node", "requirepass", SECRET, requirepass, "", 0, 256, true, \

@@ -560,7 +560,16 @@ static void status_tells_how_long_mending_takes_yet(void **state) {
   assert_int_equal(number_at(totals, "mend_bytes_to_go"), 5000);
   assert_int_equal(number_at(totals, "mend_eta_seconds"), 3);
   json_decref(status);
+  world.health.tombstones = 4;
+  world_send(client, "INFO cluster\r\n");
+  assert_true(contains(client, "cluster_compared_age_ms:-1\r\n"));
+  assert_true(contains(client, "cluster_mend_bytes_to_go:5000\r\ncluster_mend_eta_seconds:3\r\n"));
+  assert_true(contains(client, "cluster_tombstones:4\r\n"));
+  client->out_size = 0;
   world.health.sync_ms_to_go = UINT32_MAX;
+  world_send(client, "INFO cluster\r\n");
+  assert_true(contains(client, "cluster_mend_eta_seconds:-1\r\n"));
+  client->out_size = 0;
   status = ask_json(client, "DYNAMO.CLUSTER STATUS\r\n");
   assert_true(json_is_null(json_object_get(json_object_get(status, "totals"), "mend_eta_seconds")));
   json_decref(status);
