@@ -208,11 +208,15 @@ static void print_compared(const json_t *document) {
   char age[FIGURE_MAX];
   char figure[FIGURE_MAX];
   uint64_t differ = field_number(totals, "keys_differ");
+  uint64_t partitions = field_number(document, "differences_count");
   uint64_t age_ms = field_number(totals, "compared_age_ms");
   uint64_t to_go = field_number(totals, "mend_bytes_to_go");
   if (differ > 0) {
     printf("%s%s key%s known to differ between replicas%s, ", terminal_on(STYLE_YELLOW), figure_count(count, differ),
            differ == 1 ? " is" : "s are", terminal_off());
+  } else if (partitions > 0) {
+    printf("%s%s partition%s known to differ%s, the keys not counted yet, ", terminal_on(STYLE_YELLOW),
+           figure_count(count, partitions), partitions == 1 ? " is" : "s are", terminal_off());
   } else {
     printf("no key is known to differ between replicas, ");
   }
