@@ -27,6 +27,7 @@ void life_init(struct member *member, const struct shard_config *config) {
   if (!loss.failed && lost != 0) {
     life->loss = kind;
     life->lost = lost;
+    life->loss_read = true;
   } else if (config->volatile_store && config->sealed) {
     life->loss = LOSS_VOLATILE;
     life->lost = config->actor.incarnation | 1u;
@@ -91,19 +92,32 @@ void life_committed(struct member *member, struct step *step, uint64_t token, en
   } else if (token == MEMBER_TOKEN_LIVES) {
     life->lives_storing = false;
     life->lives_dirty = life->lives_dirty || err != ERR_OK;
+  } else if (life->loss_storing) {
+    life->loss_storing = false;
+    life->loss_dirty = life->loss_dirty || err != ERR_OK;
   } else if (life->clearing) {
     life->clearing = false;
-    life->loss = err == ERR_OK ? LOSS_NONE : life->loss;
-    life->lost = err == ERR_OK ? 0 : life->lost;
+    bool made_good = err == ERR_OK && !life->loss_dirty; /* there may be another one since */
+    life->loss = made_good ? LOSS_NONE : life->loss;
+    life->lost = made_good ? 0 : life->lost;
     member_refresh(member, step);
   }
 }
 
 /* -- being told ------------------------------------------------------------------------ */
 
+/* Until it is stored no greater mark is told, by which a restart could not be told of it anew. */
+static void loss_keep(struct member *member, struct step *step) {
+  struct life *life = &member->life;
+  if (life->loss_dirty && !life->loss_storing && !life->clearing) {
+    life->loss_storing = loss_store(member, step);
+    life->loss_dirty = !life->loss_storing;
+  }
+}
+
 static void lose(struct member *member, struct step *step, uint64_t known_by) {
   struct life *life = &member->life;
-  ASSERT(known_by != 0 && life->lost == 0);
+  ASSERT(known_by != 0 && known_by != life->lost);
   if (PLANTED(loss_unnoticed)) {
     return;
   }
@@ -111,10 +125,9 @@ static void lose(struct member *member, struct step *step, uint64_t known_by) {
   life->loss = life->emptied ? LOSS_EMPTIED : LOSS_OLD;
   life->latest = life->loss;
   life->lost = known_by;
-  life->clearing = false;
-  if (!loss_store(member, step)) {
-    COUNT(step->stats->store_errors); /* a restart is told of it anew */
-  }
+  life->loss_read = false;
+  life->loss_dirty = true;
+  loss_keep(member, step);
   member_refresh(member, step);
 }
 
@@ -127,7 +140,8 @@ void life_heard(struct member *member, struct step *step, uint32_t from, const s
   if (told > life->woke) {
     life->woke = told;
     life->written = true; /* the next mark is above what was told */
-    if (life->lost == 0) {
+    /* What was got back before a copy was taken is old in it, too. */
+    if (life->lost == 0 || (life->loss_read && life->lost != told)) {
       lose(member, step, told);
     }
   }
@@ -163,7 +177,7 @@ static bool all_have_told(const struct member *member) {
 static void raise(struct member *member, struct step *step) {
   struct life *life = &member->life;
   uint8_t bytes[8];
-  if (!life->written || life->storing || !life->sure) {
+  if (!life->written || life->storing || !life->sure || life->loss_dirty || life->loss_storing) {
     return;
   }
   uint64_t next = hlc_tick(step->hlc, step->wall_ms);
@@ -202,13 +216,15 @@ void life_tick(struct member *member, struct step *step) {
   struct life *life = &member->life;
   life->begun_ns = life->begun_ns == 0 ? step->now_ns : life->begun_ns;
   life_look(member, step);
-  if (life->lost != 0 && !life->clearing && member->layout.progress.resynced && layout_progress_is_current(member)) {
+  if (life->lost != 0 && !life->clearing && !life->loss_dirty && !life->loss_storing &&
+      member->layout.progress.resynced && layout_progress_is_current(member)) {
     life->clearing = true;
     life->clearing = loss_store(member, step);
   }
   if (step->now_ns >= life_deadline(member)) {
     life->due_ns = step->now_ns + WROTE_STEP_NS;
     lives_store(member, step);
+    loss_keep(member, step);
     raise(member, step);
   }
 }
@@ -232,6 +248,7 @@ enum loss member_loss(const struct member *member) {
 
 uint64_t life_deadline(const struct member *member) {
   const struct life *life = &member->life;
-  bool waits = (life->written && !life->storing && life->sure) || (life->lives_dirty && !life->lives_storing);
+  bool waits = (life->written && !life->storing && life->sure) || (life->lives_dirty && !life->lives_storing) ||
+               life->loss_dirty;
   return waits ? life->due_ns : HEAP_NEVER;
 }

@@ -20,15 +20,17 @@
 #include "member/member.h"
 
 struct life {
-  uint64_t id;    /* of this life */
-  uint64_t woke;  /* the mark that the directory had; later, the greatest that was told back */
-  uint64_t wrote; /* durable, and told */
-  uint64_t lost;  /* what it is to be checked for: not 0; 0: nothing is lost */
-  uint8_t loss;   /* enum loss */
-  uint8_t latest; /* the same, of the latest loss since the start */
-  bool written;   /* since the mark was raised */
-  bool storing;   /* the mark: `next` */
-  bool clearing;  /* the loss is being stored as made good */
+  uint64_t id;                   /* of this life */
+  uint64_t woke;                 /* the mark that the directory had; later, the greatest that was told back */
+  uint64_t wrote;                /* durable, and told */
+  uint64_t lost;                 /* what it is to be checked for: not 0; 0: nothing is lost */
+  uint8_t loss;                  /* enum loss */
+  uint8_t latest;                /* the same, of the latest loss since the start */
+  bool written;                  /* since the mark was raised */
+  bool storing;                  /* the mark: `next` */
+  bool clearing;                 /* the loss is being stored as made good */
+  bool loss_dirty, loss_storing; /* the loss that is known is not durable yet */
+  bool loss_read;                /* it was known before this start: it may have been in an old copy itself */
   bool sure;
   bool fresh;                      /* the directory had no history */
   bool emptied;                    /* nor a mark: if something was lost, it was all */

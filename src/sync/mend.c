@@ -154,7 +154,7 @@ static void was_read(struct sync *sync, struct step *step, struct session *sessi
   }
   enum pruned dead = object_dead(mine, theirs, message->floor);
   enum pruned theirs_dead = object_dead(theirs, mine, session->floor);
-  bool gone = theirs.size == 0 && dead == PRUNED_NOTHING;
+  bool gone = theirs.size == 0 && mend->mine == NULL;
   if (gone || message->digest == mend->mine_digest || is_forgotten(session, mine, theirs)) {
     mend_end(sync, step, session, mend, true); /* gone, or the same by now */
     return;

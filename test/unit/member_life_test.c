@@ -198,6 +198,57 @@ static void a_loss_lasts_over_restarts_until_it_is_made_good(void **state) {
   assert_int_equal(losses(), 1);
 }
 
+/* Else the next mark would be above what the others can tell of the loss. */
+static void a_loss_that_could_not_be_stored_is_stored_before_any_later_mark(void **state) {
+  (void)state;
+  form_written(1040, 3);
+  copy_take(2);
+  write_for(3, 10 * SECOND);
+  node_crash(2);
+  copy_put_back(2);
+  world.nodes[2].lacks = true;
+  world.nodes[2].commit_err = ERR_NOSPACE;
+  node_start(2);
+  run(5 * SECOND);
+  uint64_t lost = view_of(2).lost;
+  assert_int_not_equal(lost, 0);
+  world.nodes[2].commit_err = ERR_OK;
+  uint64_t wrote = member_wrote(member_of(2));
+  write_for(3, 15 * SECOND);
+  assert_true(member_wrote(member_of(2)) > wrote);
+  node_crash(2);
+  node_start(2);
+  run(5 * SECOND);
+  assert_int_equal(view_of(2).lost, lost);
+}
+
+static void a_copy_that_was_taken_while_a_loss_was_made_good_is_another_loss(void **state) {
+  (void)state;
+  form_written(1050, 3);
+  copy_take(2);
+  write_for(3, 10 * SECOND);
+  node_crash(2);
+  copy_put_back(2);
+  world.nodes[2].lacks = true;
+  node_start(2);
+  write_for(3, 5 * SECOND);
+  uint64_t lost = view_of(2).lost;
+  assert_int_not_equal(lost, 0);
+  copy_take(2);
+  world.nodes[2].lacks = false;
+  run(5 * SECOND);
+  assert_int_equal(view_of(2).lost, 0);
+  write_for(3, 20 * SECOND);
+  node_crash(2);
+  copy_put_back(2);
+  world.nodes[2].lacks = true;
+  node_start(2);
+  run(5 * SECOND);
+  assert_int_not_equal(view_of(2).lost, 0);
+  assert_int_not_equal(view_of(2).lost, lost);
+  assert_int_equal(losses(), 2);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_restart_is_no_loss_to_anybody),
@@ -207,6 +258,8 @@ int main(void) {
       cmocka_unit_test(a_node_answers_for_nothing_until_all_have_told_or_have_had_time_to),
       cmocka_unit_test(a_loss_is_noticed_late_rather_than_not_at_all),
       cmocka_unit_test(a_loss_lasts_over_restarts_until_it_is_made_good),
+      cmocka_unit_test(a_loss_that_could_not_be_stored_is_stored_before_any_later_mark),
+      cmocka_unit_test(a_copy_that_was_taken_while_a_loss_was_made_good_is_another_loss),
   };
   return cmocka_run_group_tests(tests, memory_get, memory_put);
 }
