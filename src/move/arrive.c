@@ -156,7 +156,8 @@ static void go(struct move *move, struct step *step, struct arrival *arrival) {
   }
   if (arrival->checking && (sources.needed & ~(uint32_t)part->checked) == 0) {
     uint32_t partition = arrival->partition;
-    if (!floors_raise(move->floors, partition, part->target_rank, part->floor)) {
+    uint64_t floor = part->floor < part->kept ? part->floor : part->kept;
+    if (!floors_raise(move->floors, partition, part->target_rank, floor)) {
       wait_until(arrival, step->now_ns + MOVE_LOOK_NS);
       return;
     }

@@ -232,6 +232,11 @@ static void part_make(struct move *move, const struct step *step, uint32_t parti
   if (!gained && part->state >= PART_COPIED) {
     move->version += 1; /* forgotten on disk too */
   }
+  if (!move_is_moving(step)) {
+    floors_narrow(move->floors, partition, part->target_rank);
+  }
+  bool all = part->base_rank >= move->n_max;
+  part->kept = all ? UINT64_MAX : floors_above(move->floors, partition, part->base_rank);
   if (gained ? part->state != PART_HELD : part->target_rank >= move->n_max && part->base_rank >= move->n_max) {
     floors_forget(move->floors, partition); /* what others know of it, this node can not know */
   }
@@ -276,7 +281,8 @@ bool move_vouches(const struct move *move, const struct step *step, struct bytes
   if (step->lost == 0 || PLANTED(loss_answers)) {
     return step->sure;
   }
-  return is_current(move, step) && move->parts[move_partition(move, store_key)].state == PART_HELD;
+  const struct part *part = &move->parts[move_partition(move, store_key)];
+  return is_current(move, step) && part->state == PART_HELD && part->target_rank < move_key_n(step, store_key);
 }
 
 bool move_is_resynced(const struct move *move, const struct step *step) {

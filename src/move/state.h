@@ -52,6 +52,7 @@ struct part {
   uint8_t checked;
   uint64_t not_before_ns;
   uint64_t floor; /* the greatest of those that it has been checked against */
+  uint64_t kept;  /* its own before, of those keys that are not gained, and so not checked */
 };
 
 /* What the states of the table stand for. With other layouts, or other numbers of replicas, what was held is to be

@@ -525,6 +525,10 @@ void strays_tick(struct move *move, struct step *step) {
   if (!step_may_work(step, ADMIT_TRANSFER, 0, &sweep->due_ns)) {
     return;
   }
+  if (!sweep->begun && !floors_are_stored(move->floors)) {
+    sweep->due_ns = step->now_ns + MOVE_LOOK_NS; /* none may speak of what goes */
+    return;
+  }
   if (!sweep->begun) {
     sweep_begin(move, step);
   }

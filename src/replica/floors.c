@@ -213,6 +213,19 @@ bool floors_raise(struct floors *floors, uint32_t partition, uint32_t rank, uint
   return true;
 }
 
+void floors_narrow(struct floors *floors, uint32_t partition, uint32_t rank) {
+  ASSERT(partition < PARTITIONS_MAX && rank <= REPLICAS_MAX);
+  if (rank > floors->ranks[partition]) {
+    floors->ranks[partition] = (uint8_t)rank;
+    floors->dirty = floors->dirty || floors->wanted[partition] != 0;
+  }
+}
+
+uint64_t floors_above(const struct floors *floors, uint32_t partition, uint32_t rank) {
+  ASSERT(partition < PARTITIONS_MAX);
+  return rank >= floors->ranks[partition] ? floors->held[partition] : 0;
+}
+
 uint64_t floors_raised(const struct floors *floors, uint32_t partition) {
   ASSERT(partition < PARTITIONS_MAX);
   return floors->wanted[partition];

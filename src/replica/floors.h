@@ -6,7 +6,8 @@
  * (move/move.h); it is in effect when it is durable (META_FLOORS). A *reap mark* is a floor that all replicas are known
  * to have durably: deletions below it may be forgotten. It is not kept: after a start it is told anew.
  *
- * A floor speaks of keys with more replicas than `rank`, this node's place when it was made: of those it had all.
+ * A floor speaks of keys with more replicas than `rank`, this node's place when it was made: of those it had all. When
+ * the place falls behind, it speaks of fewer, before any that are not this node's any more go.
  *
  * INVARIANTS: reap mark <= floor; a floor is 0 as soon as the node may lack anything of the partition: floors_forget
  * comes before what it had is lost, or before keys are its own that it has not received.
@@ -32,6 +33,10 @@ uint64_t floors_get(const struct floors *floors, uint32_t partition);
 uint64_t floors_of_key(const struct floors *floors, const struct step *step, struct bytes store_key);
 /* To be stored, and then in effect; false when that has to wait. */
 bool floors_raise(struct floors *floors, uint32_t partition, uint32_t rank, uint64_t floor) MUST_CHECK;
+/* It speaks no more of keys with `rank` replicas or fewer; at once, and stored. */
+void floors_narrow(struct floors *floors, uint32_t partition, uint32_t rank);
+/* As far as it speaks of all keys with more replicas than `rank`, else 0. */
+uint64_t floors_above(const struct floors *floors, uint32_t partition, uint32_t rank);
 /* What it was raised to, be it in effect or not yet; less, when it was forgotten since. */
 uint64_t floors_raised(const struct floors *floors, uint32_t partition);
 /* All that was raised is in effect. */

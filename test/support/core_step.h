@@ -31,6 +31,7 @@ static struct {
   struct history history;
   struct ring ring;
   struct bucket_table buckets;
+  uint64_t lost;
   uint64_t buckets_digest; /* as membership would keep it */
   bool up[MEMBERS_MAX];
   const struct ring *base; /* NULL: the ring, nothing moves */
@@ -117,6 +118,7 @@ static inline struct step core_step(void) {
                        .reading = core.base != NULL && !core.reads_target ? core.base : &core.ring,
                        .agreed = !core.disagreed,
                        .sure = true,
+                       .lost = core.lost,
                        .all_done = core.all_done,
                        .epoch = core.epoch,
                        .buckets_digest = core.buckets_digest,

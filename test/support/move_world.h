@@ -58,6 +58,7 @@ static struct {
   uint32_t commits;
   uint64_t pulled_bytes;
   bool commits_held;           /* META_MOVES is not answered */
+  uint64_t floor;              /* the other nodes' */
   struct bytes damaged_answer; /* what PULLED carries instead */
   uint8_t moves[MOVES_BYTES];
   size_t moves_size;
@@ -215,6 +216,7 @@ static inline void answer_pull(uint32_t node, const struct message *pull) {
   struct bytes after = pull->key;
   mail->message.partition = pull->partition;
   mail->message.flags = MESSAGE_LAST;
+  mail->message.floor = world.floor;
   for (uint32_t count = 0; world.pull_err[node] == ERR_OK; count++) {
     const struct held *held = held_next(node, pull->partition, after);
     if (held == NULL) {

@@ -151,6 +151,60 @@ static void what_was_forgotten_is_said_to_be_so_when_that_is_durable(void **stat
   end();
 }
 
+static struct blob *key_of(const char *text) {
+  uint8_t bytes[64];
+  struct bytes user_key = text_bytes(text);
+  struct position position = position_of_key(user_key);
+  position_write(position, bytes);
+  memcpy(bytes + POSITION_BYTES, user_key.data, user_key.size);
+  return blob_copy(&core.pool, (struct bytes){bytes, POSITION_BYTES + user_key.size});
+}
+
+static void put_bucket(uint8_t n, uint64_t time) {
+  struct bucket bucket = {.time = time, .issuer = 1, .name_size = 4, .name = "pair", .props = bucket_props_default()};
+  bucket.props.n = bucket.props.r = bucket.props.w = n;
+  assert_int_equal(bucket_put(&core.buckets, &bucket), ERR_OK);
+  core.buckets_digest = bucket_table_digest(&core.buckets);
+  look();
+}
+
+static void a_floor_does_not_speak_of_what_the_nodes_place_does_not_give_it_any_more(void **state) {
+  (void)state;
+  begin();
+  put_bucket(2, 1);
+  struct blob *pair = key_of("pair:1");
+  struct blob *three = key_of("three{pair:1}");
+  uint32_t partition = position_partition(position_read(pair->data), core.ring.partition_count);
+  struct step step = core_step();
+  assert_true(floors_raise(floors, partition, 1, 100));
+  blob_put(stored(ERR_OK));
+  assert_int_equal(floors_of_key(floors, &step, blob_bytes(pair)), 100);
+  assert_int_equal(floors_above(floors, partition, 1), 100);
+  floors_narrow(floors, partition, 1);
+  assert_true(floors_are_stored(floors));
+  floors_narrow(floors, partition, 2);
+  assert_false(floors_are_stored(floors));
+  struct blob *value = stored(ERR_OK);
+  assert_true(floors_are_stored(floors));
+  assert_int_equal(floors_of_key(floors, &step, blob_bytes(pair)), 0);
+  assert_int_equal(floors_of_key(floors, &step, blob_bytes(three)), 100);
+  assert_int_equal(floors_above(floors, partition, 1), 0);
+  assert_int_equal(floors_above(floors, partition, 2), 100);
+  free(floors);
+  config.floors = blob_bytes(value);
+  start();
+  look();
+  assert_int_equal(floors_of_key(floors, &step, blob_bytes(pair)), 0);
+  assert_int_equal(floors_of_key(floors, &step, blob_bytes(three)), 100);
+  put_bucket(3, 2); /* whose keys have gone meanwhile */
+  assert_int_equal(floors_get(floors, partition), 0);
+  blob_put(value);
+  blob_put(pair);
+  blob_put(three);
+  config.floors = BYTES_NONE;
+  end();
+}
+
 static void with_another_n_a_floor_stays_only_where_all_keys_were_held(void **state) {
   (void)state;
   begin();
@@ -177,6 +231,7 @@ int main(void) {
       cmocka_unit_test(a_reap_mark_is_never_above_the_floor),
       cmocka_unit_test(floors_outlive_the_node_and_damaged_ones_are_known),
       cmocka_unit_test(one_that_is_forgotten_while_it_is_stored_stays_forgotten),
+      cmocka_unit_test(a_floor_does_not_speak_of_what_the_nodes_place_does_not_give_it_any_more),
       cmocka_unit_test(with_another_n_a_floor_stays_only_where_all_keys_were_held),
       cmocka_unit_test(a_loss_takes_all_floors_once_and_those_made_since_outlive_a_restart),
       cmocka_unit_test(what_was_forgotten_is_said_to_be_so_when_that_is_durable),

@@ -538,6 +538,79 @@ static void other_numbers_of_replicas_are_another_target(void **state) {
   world_end();
 }
 
+/* The first partition in which this node's place, of four, was one of these (bits), and becomes one of those. */
+static uint32_t partition_that_moves(uint32_t from, uint32_t to) {
+  for (uint32_t i = 0; i < 64; i++) {
+    uint32_t base_rank = ring_rank(&world.base, i, 4, SELF);
+    uint32_t target_rank = ring_rank(&core.ring, i, 4, SELF);
+    if ((from >> base_rank & 1) != 0 && (to >> target_rank & 1) != 0) {
+      return i;
+    }
+  }
+  fail_msg("there is no such partition");
+  return 0;
+}
+
+#define RANKS_OF_THREE 0x7u
+#define RANK_FOURTH 0x8u
+#define RANK_NONE 0x10u
+
+static void four_replicas_begin(void) {
+  world_begin();
+  struct bucket bucket = {.time = 1, .issuer = 2, .name_size = 4, .name = "four", .props = bucket_props_default()};
+  bucket.props.n = 4;
+  assert_int_equal(bucket_put(&core.buckets, &bucket), ERR_OK);
+  core.buckets_digest += 1;
+  struct step step = core_step();
+  floors_look(world.floors, &step);
+}
+
+/* Of the others' floor it knows nothing for keys that it has not been checked for. */
+static void a_floor_comes_with_a_partition_only_as_far_as_its_keys_were_checked(void **state) {
+  (void)state;
+  for (uint64_t own = 0; own <= 50; own += 50) {
+    four_replicas_begin();
+    world.floor = 100;
+    layouts_make(IDS(1, 2, 3, 4, 5, 6, 7), NOBODY, IDS(5, 6, 7));
+    uint32_t some = partition_that_moves(RANK_FOURTH, RANKS_OF_THREE); /* it gets what has three replicas */
+    uint32_t all = partition_that_moves(RANK_NONE, RANKS_OF_THREE | RANK_FOURTH);
+    if (own != 0) {
+      assert_true(floors_raise(world.floors, some, 3, own));
+      floors_store(world.floors);
+    }
+    run(5000 * MS);
+    floors_store(world.floors);
+    assert_true(is_complete());
+    assert_int_equal(floors_get(world.floors, some), own);
+    assert_int_equal(floors_get(world.floors, all), 100);
+    world_end();
+  }
+}
+
+static void who_has_lost_its_data_answers_only_for_keys_that_were_checked(void **state) {
+  (void)state;
+  four_replicas_begin();
+  layouts_make(IDS(1, 2, 3, 4), IDS(5, 6, 7), NOBODY);
+  uint32_t partition = partition_that_moves(RANKS_OF_THREE, RANK_FOURTH);
+  core.lost = 7;
+  run(5000 * MS);
+  assert_true(is_complete());
+  uint32_t looked = 0;
+  for (uint32_t i = 0; i < 4000; i++) {
+    char name[32];
+    (void)snprintf(name, sizeof name, i % 2 == 0 ? "four:%u" : "k%u", i);
+    struct blob *key = store_key(name);
+    struct step step = core_step();
+    if (partition_of(blob_bytes(key)) == partition) {
+      looked += i % 2 == 0 ? 1 : 0x10000;
+      assert_int_equal(move_vouches(world.move, &step, blob_bytes(key)), i % 2 == 0);
+    }
+    blob_put(key);
+  }
+  assert_true((looked & 0xffff) > 0 && looked >> 16 > 0);
+  world_end();
+}
+
 static void when_the_target_is_the_base_nothing_is_left_to_do(void **state) {
   (void)state;
   join_begin();
@@ -839,6 +912,8 @@ int main(void) {
       cmocka_unit_test(another_target_makes_what_is_held_be_checked_again_but_not_copied),
       cmocka_unit_test(an_answer_asked_for_by_an_older_target_is_dropped),
       cmocka_unit_test(other_numbers_of_replicas_are_another_target),
+      cmocka_unit_test(a_floor_comes_with_a_partition_only_as_far_as_its_keys_were_checked),
+      cmocka_unit_test(who_has_lost_its_data_answers_only_for_keys_that_were_checked),
       cmocka_unit_test(when_the_target_is_the_base_nothing_is_left_to_do),
       cmocka_unit_test(a_node_that_gains_nothing_is_complete_at_once),
       cmocka_unit_test(receiving_is_throttled),
