@@ -162,7 +162,8 @@ static void ask(struct clients *clients, uint32_t index, uint32_t number, struct
   if (number == 0) {
     note_reads(clients, token, command);
   } else {
-    const struct version *version = &run->oracle.versions[number];
+    struct version *version = &run->oracle.versions[number];
+    version->ignorant = oracle_is_ignorant(&run->oracle, node, key);
     clients->requests[token].wanted = version->w > version->pw ? version->w : version->pw;
   }
   uint64_t patience_ns = run->plan.tunables.request_timeout_ns + 2 * LATE_NS;

@@ -388,6 +388,14 @@ static bool is_readable(struct oracle *oracle, uint32_t node, uint32_t key, stru
   return err == ERR_OK;
 }
 
+bool oracle_is_ignorant(const struct oracle *oracle, uint32_t node, uint32_t index) {
+  const struct oracle_key *key = &oracle->keys[index];
+  const struct shard *shard = oracle->run->world->nodes[node].shard;
+  struct bytes user_key = {key->store_key.data + POSITION_BYTES, key->store_key.size - POSITION_BYTES};
+  return oracle->disk_destroyed[node] && shard != NULL &&
+         bucket_find(shard_buckets(shard), bucket_of_key(user_key)).n != key->props.n;
+}
+
 void oracle_committed(struct oracle *oracle, uint32_t node, enum space space, struct bytes key,
                       const struct bytes *value) {
   uint32_t owner = 0;
@@ -422,7 +430,10 @@ void oracle_committed(struct oracle *oracle, uint32_t node, enum space space, st
   oracle_parse(oracle, index, *value, &after);
   for (uint32_t i = 0; i < after.count; i++) {
     struct version *version = &oracle->versions[after.numbers[i]];
-    version->coordinator = version->coordinator == 0 ? node + 1 : version->coordinator;
+    if (version->coordinator == 0) {
+      version->coordinator = node + 1;
+      version->ignorant = version->ignorant || oracle_is_ignorant(oracle, node, index);
+    }
     if (!siblings_have(&view->siblings, after.numbers[i])) {
       move_taken(oracle->run, node, after.numbers[i]);
       version->taken |= UINT64_C(1) << node;

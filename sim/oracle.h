@@ -51,6 +51,7 @@ struct version {
   uint64_t settled;                    /* those that had it durably as a replica */
   uint16_t hinted[RUN_NODES_MAX];      /* by node: whom it kept it for, a bit each */
   uint32_t coordinator;                /* index + 1 of the node that stamped it; 0: not known */
+  bool ignorant;                       /* its disk had been lost, and it did not yet know the bucket's n again */
   uint64_t acked_ns;
   uint64_t
       strict[2]; /* when it was acknowledged: its replicas in the base layout, and in the target, that had it durably */
@@ -112,6 +113,9 @@ void siblings_copy(struct siblings *to, const struct siblings *from);
 void siblings_free(struct siblings *siblings);
 /* "{3, 5}"; in a buffer that the next calls but three overwrite. */
 const char *siblings_text(const struct siblings *siblings);
+
+/* Has the node lost its disk, and not learned again how many replicas the key has? */
+bool oracle_is_ignorant(const struct oracle *oracle, uint32_t node, uint32_t key);
 
 /* What the world shows. */
 void oracle_committed(struct oracle *oracle, uint32_t node, enum space space, struct bytes key,

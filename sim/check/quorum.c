@@ -2,7 +2,7 @@
  * durably on their disks, and PW of them as replicas of the key rather than as stand-ins. While two layouts are live
  * that holds in each of them by itself: a node counts in a layout when it is a replica there and has the version as
  * one, or keeps it for one that is. Which layouts were live the coordinator says: any that it lived by since the
- * request was made. (Where the last write
+ * request was made; unless it has lost its disk, and did not know the bucket's n. (Where the last write
  * wins, one that was older than what its coordinator held has lost before anybody could see it, and that a node had
  * it can be forgotten at once when a clock is full.) */
 #include <inttypes.h>
@@ -69,7 +69,7 @@ void quorum_put(struct run *run, uint32_t number, uint64_t sent_ns) {
   }
   uint32_t accepted = count(version->accepted);
   uint32_t durable = count(version->durable);
-  bool each = version->coordinator == 0 || reached_in_each(run, version, sent_ns);
+  bool each = version->coordinator == 0 || version->ignorant || reached_in_each(run, version, sent_ns);
   run->checks.looked[CHECK_quorum] += 1;
   if (accepted < version->w || durable < version->dw || !each) {
     check_fail(run, CHECK_quorum, version->key,
