@@ -362,6 +362,8 @@ void move_scan_done(struct move *move, struct step *step, const struct event *ev
   layouts_look(move, step);
   if (value >> MOVE_UNIT_BITS == MOVE_TOKEN_SERVE) {
     serve_scanned(move, step, (uint32_t)(value & MOVE_INDEX_MASK), event);
+  } else if (value >> MOVE_UNIT_BITS == MOVE_TOKEN_OWN) {
+    arrive_scanned(move, step, generation, (uint32_t)(value & MOVE_INDEX_MASK), event);
   } else {
     ASSERT(value >> MOVE_UNIT_BITS == MOVE_TOKEN_SWEEP);
     strays_scanned(move, step, generation, event);

@@ -35,10 +35,10 @@
 #define MOVE_FETCHES_MAX 8u                  /* objects under way to one arrival that is being checked */
 
 _Static_assert(MOVE_BATCH_MAX + STRAYS_MAX * STRAY_PLACES < LOCAL_MESSAGES_MAX, "a batch fits the local queue");
-_Static_assert(MOVE_BATCH_MAX < MOVE_INDEX_PULL, "no object's index is the pull's");
+_Static_assert(2 * MOVE_BATCH_MAX < MOVE_INDEX_PULL, "no object's index is the pull's");
 _Static_assert(REPLICAS_MAX <= 8, "sources are bits of a byte");
 
-enum move_token { MOVE_TOKEN_SAVE = 1, MOVE_TOKEN_SERVE, MOVE_TOKEN_SWEEP };
+enum move_token { MOVE_TOKEN_SAVE = 1, MOVE_TOKEN_SERVE, MOVE_TOKEN_SWEEP, MOVE_TOKEN_OWN };
 
 #define CHECKED_ALL UINT8_MAX
 

@@ -32,6 +32,7 @@ static struct {
   struct ring ring;
   struct bucket_table buckets;
   uint64_t lost;
+  bool lost_little;
   uint64_t buckets_digest; /* as membership would keep it */
   bool up[MEMBERS_MAX];
   const struct ring *base; /* NULL: the ring, nothing moves */
@@ -119,6 +120,7 @@ static inline struct step core_step(void) {
                        .agreed = !core.disagreed,
                        .sure = true,
                        .lost = core.lost,
+                       .lost_little = core.lost_little,
                        .all_done = core.all_done,
                        .epoch = core.epoch,
                        .buckets_digest = core.buckets_digest,

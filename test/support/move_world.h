@@ -9,6 +9,7 @@
 
 #include "base/heap.h"
 #include "move/move.h"
+#include "version/prune.h"
 
 #define NODES_MAX 8u
 #define HELD_MAX 400u
@@ -57,8 +58,9 @@ static struct {
   bool gap; /* a scan has one */
   uint32_t commits;
   uint64_t pulled_bytes;
-  bool commits_held;           /* META_MOVES is not answered */
-  uint64_t floor;              /* the other nodes' */
+  bool commits_held; /* META_MOVES is not answered */
+  uint64_t floor;    /* the other nodes' */
+  uint32_t buried;
   struct bytes damaged_answer; /* what PULLED carries instead */
   uint8_t moves[MOVES_BYTES];
   size_t moves_size;
@@ -266,6 +268,13 @@ static inline void answer_message(uint32_t node, const struct message *message) 
     world.writes_own += node == SELF ? 1 : 0;
     err = err == ERR_OK ? hold_merged(node, message->key, message->object) : err;
     (void)answer(node, MESSAGE_WRITE_ACK, message->request, err);
+  } else if (message->type == MESSAGE_BURY) {
+    assert_int_equal(message->object.size, 0);
+    world.buried += 1;
+    if (held != NULL && object_dead(blob_bytes(held->object), BYTES_NONE, message->floor) == PRUNED_ALL) {
+      held_drop(held);
+    }
+    (void)answer(node, MESSAGE_WRITE_ACK, message->request, world.refuses[node]);
   } else if (message->type == MESSAGE_OBJECT_DROP || message->type == MESSAGE_HINT_DROP) {
     bool hint = message->type == MESSAGE_HINT_DROP;
     world.drops += !hint && same ? 1 : 0;
