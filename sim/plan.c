@@ -213,6 +213,8 @@ static void plan_quieten(struct plan *plan) {
 
 void plan_settle(struct plan *plan) {
   bool changes = plan_changes_members(plan);
+  plan->tunables.sync_round_ns = plan->on[FEATURE_sync] ? plan->tunables.sync_round_ns : 0;
+  plan->tunables.hints = plan->tunables.hints || !plan->on[FEATURE_sync];
   if (plan->profile == PROFILE_HOSTILE) {
     return;
   }
@@ -235,7 +237,6 @@ static void draw_losses(struct plan *plan) {
   plan->on[FEATURE_empty] = plan->on[FEATURE_empty] && quiet;
   plan->on[FEATURE_oldcopy] = plan->on[FEATURE_oldcopy] && quiet;
   plan->on[FEATURE_load] = prng_chance(&prng, feature_odds[FEATURE_load]);
-  plan_settle(plan);
 }
 
 /* The same for the comparing of replicas. */
@@ -248,10 +249,7 @@ static void draw_sync(struct plan *plan) {
   plan->tunables.background.bytes_per_s = throttled ? throttle : plan->tunables.background.bytes_per_s;
   plan->on[FEATURE_sync] = prng_chance(&prng, feature_odds[FEATURE_sync]);
   plan->tunables.sync_round_ns = scaled(&prng, 200 * MILLISECOND, 20 * SECOND);
-  plan->tunables.hints = !(plan->on[FEATURE_sync] && prng_chance(&prng, 150));
-  if (!plan->on[FEATURE_sync]) {
-    plan->tunables.sync_round_ns = 0;
-  }
+  plan->tunables.hints = !prng_chance(&prng, 150);
 }
 
 /* And for what background work is granted. */
