@@ -114,7 +114,8 @@ def cost_of_differences(arguments):
             took = time.monotonic() - start
             got = behind.counted(cluster)
             if got["sync_found"] != d or got["sync_mended"] != d:
-                say("WRONG: %d keys were made to differ, %d found, %d mended" % (d, got["sync_found"], got["sync_mended"]))
+                raise RuntimeError("%d keys were made to differ, %d found, %d mended" % (
+                    d, got["sync_found"], got["sync_mended"]))
             roots = got["sync_bytes"] if d == 0 else roots
             each = max(d, 1)
             rows.append("| %d | %d | %d | %.1f | %d | %.0f | %d | %.2f |" % (
@@ -156,17 +157,54 @@ def all_mended(cluster, behind, d):
     return counted["sync_mended"] >= d and waiting == 0
 
 
+class Tails:
+    """Latencies by phase, over all rounds."""
+
+    def __init__(self):
+        self.rows = ["| round | phase | seconds | requests | p50 ms | p99 ms | p99.9 ms | lowest level |",
+                     "|---|---|---|---|---|---|---|---|"]
+        self.p999 = {"idle": [], "healing": []}
+
+    def add(self, number, load, took, level):
+        """The load ends. `took`: the seconds of each phase that counts; `level`: the lowest while healing."""
+        load.phase("end")
+        phases, lost = load.stop()
+        if lost:
+            raise RuntimeError("%d requests were never answered" % lost)
+        for name, latencies, errors in phases:
+            if name not in took:
+                continue
+            if any(errors.values()):
+                raise RuntimeError("errors: %s" % errors)
+            both = latencies["set"] + latencies["get"]
+            self.p999[name].append(percentile(both, 99.9) * 1000)
+            self.rows.append("| %d | %s | %.1f | %d | %.2f | %.2f | %.2f | %s |" % (
+                number, name, took[name], len(both), percentile(both, 50) * 1000, percentile(both, 99) * 1000,
+                percentile(both, 99.9) * 1000, level if name == "healing" else ""))
+            say(self.rows[-1])
+
+
+def idle(arguments, cluster, tails, number):
+    load = Steady(arguments.rate, arguments.load_keys, arguments.size, seed=100 + number)
+    load.ports(cluster)
+    load.phase("warm")
+    time.sleep(arguments.rest / 4)
+    load.phase("idle")
+    time.sleep(arguments.rest)
+    tails.add(number, load, {"idle": arguments.rest}, "")
+
+
 def healing(arguments):
-    rows = ["| round | phase | seconds | requests | p50 ms | p99 ms | p99.9 ms | lowest level |",
-            "|---|---|---|---|---|---|---|---|"]
-    tails, times = {"idle": [], "healing": []}, []
+    tails, times = Tails(), []
     d = arguments.keys // 10
     with Cluster(3, settings={"timing.sync-round": NEVER}) as cluster:
         put_all(cluster[0], "base", arguments.keys - d, arguments.size)
         put_all(cluster[0], "key", arguments.load_keys, arguments.size)
         settle(cluster)
         for number in range(1, arguments.rounds + 1):
+            idle(arguments, cluster, tails, number)
             behind = Behind(cluster, "late%d" % number, d, arguments.size)
+            set_option(cluster, "hints", "1")
             load = Steady(arguments.rate, arguments.load_keys, arguments.size, seed=number)
             load.ports(cluster)
             load.phase("healing")
@@ -178,35 +216,18 @@ def healing(arguments):
                 levels.append(min(info(node)["background_level_permille"] for node in cluster))
                 return all_mended(cluster, behind, d)
             wait_until(done, LONG, "all is mended")
-            took = {"healing": time.monotonic() - start}
-            times.append(took["healing"])
+            took = time.monotonic() - start
+            times.append(took)
+            tails.add(number, load, {"healing": took}, min(levels))
             set_option(cluster, "sync-round", NEVER)
-            load.phase("between")
-            time.sleep(arguments.rest / 2)
-            load.phase("idle")
-            time.sleep(arguments.rest)
-            took["idle"] = arguments.rest
-            load.phase("end")
-            phases, lost = load.stop()
-            if lost:
-                raise RuntimeError("%d requests were never answered" % lost)
-            for name, latencies, errors in phases:
-                if name not in tails:
-                    continue
-                if any(errors.values()):
-                    raise RuntimeError("errors: %s" % errors)
-                both = latencies["set"] + latencies["get"]
-                tails[name].append(percentile(both, 99.9) * 1000)
-                rows.append("| %d | %s | %.1f | %d | %.2f | %.2f | %.2f | %s |" % (
-                    number, name, took[name], len(both), percentile(both, 50) * 1000, percentile(both, 99) * 1000,
-                    percentile(both, 99.9) * 1000, min(levels) if name == "healing" else ""))
-                say(rows[-1])
             settle(cluster)
-    ratio = statistics.median(tails["healing"]) / statistics.median(tails["idle"])
-    return "\n".join(rows) + (
+            idle(arguments, cluster, tails, number)
+    ratio = statistics.median(tails.p999["healing"]) / statistics.median(tails.p999["idle"])
+    return "\n".join(tails.rows) + (
         "\n\n%d keys differ in each round, on one of three nodes; %.0f requests a second, half SET and half GET, through all "
-        "nodes. Median p99.9 while healing over idle: %.2f. Median time to converge: %.1f s, from when the node is back; the "
-        "reading of its store after the start is part of it.\n" % (d, arguments.rate, ratio, statistics.median(times)))
+        "nodes; idle is before and after. Median p99.9 while healing over idle: %.2f. Median time to converge: %.1f s, from when "
+        "the node is back; the reading of its store after the start is part of it.\n" % (
+            d, arguments.rate, ratio, statistics.median(times)))
 
 
 PARTS = {
