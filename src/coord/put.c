@@ -394,7 +394,7 @@ static uint32_t choose_coordinator(const struct step *step, const struct request
     if ((target->layouts & LAYOUT_READING) == 0) {
       continue;
     }
-    if (target->node == step->self && !step->nospace && step->lost == 0) {
+    if (target->node == step->self && !step->nospace && step->sure && step->lost == 0) {
       return step->self;
     }
     if (target->node != step->self && !was_tried(request, target->node)) {

@@ -157,7 +157,8 @@ static void on_message(struct shard *shard, struct step *step, uint32_t from, co
     replica_message(shard->replica, step, from, message);
     break;
   case MESSAGE_FORWARD: {
-    enum err err = step->lost != 0 ? ERR_NOTMEMBER : admit_write(shard, step); /* others know what is to be replaced */
+    bool knows = step->sure && step->lost == 0; /* what is to be replaced */
+    enum err err = knows ? admit_write(shard, step) : ERR_NOTMEMBER;
     if (err == ERR_OK) {
       coord_message(shard->coord, step, from, message);
     } else {

@@ -32,7 +32,7 @@ static struct {
   struct ring ring;
   struct bucket_table buckets;
   uint64_t lost;
-  bool lost_little;
+  bool lost_little, unsure;
   uint64_t buckets_digest; /* as membership would keep it */
   bool up[MEMBERS_MAX];
   const struct ring *base; /* NULL: the ring, nothing moves */
@@ -118,7 +118,7 @@ static inline struct step core_step(void) {
                        .ring = &core.ring,
                        .reading = core.base != NULL && !core.reads_target ? core.base : &core.ring,
                        .agreed = !core.disagreed,
-                       .sure = true,
+                       .sure = !core.unsure,
                        .lost = core.lost,
                        .lost_little = core.lost_little,
                        .all_done = core.all_done,

@@ -230,6 +230,31 @@ static void a_late_copy_of_a_forward_that_was_taken_is_not_refused_as_stale(void
   end();
 }
 
+/* Its clock, and what it holds, may be of long ago. */
+static void who_may_have_lost_what_it_had_coordinates_only_as_the_last_resort(void **state) {
+  (void)state;
+  for (uint32_t lost = 0; lost <= 1; lost++) {
+    begin(3, 0);
+    core.unsure = lost == 0;
+    core.lost = lost;
+    put(2);
+    struct message message = {0};
+    assert_false(core_local(&message));
+    for (uint32_t i = 1; i < 3; i++) {
+      const struct message *forward = core_sent(preference.nodes[i], MESSAGE_FORWARD);
+      assert_non_null(forward);
+      say(preference.nodes[i],
+          &(struct message){.type = MESSAGE_FORWARD_REPLY, .request = forward->request, .err = ERR_NOTMEMBER});
+    }
+    uint64_t request = stamp_here();
+    acknowledge(SELF, request, 0, ERR_OK);
+    acknowledge(preference.nodes[1], request, 0, ERR_OK);
+    assert_int_equal(reply()->err, ERR_OK);
+    acknowledge(preference.nodes[2], request, 0, ERR_OK);
+    end();
+  }
+}
+
 static void a_copy_of_a_forward_that_was_refused_is_not_taken(void **state) {
   (void)state;
   begin(3, 0);
@@ -573,6 +598,7 @@ int main(void) {
       cmocka_unit_test(an_explain_of_which_nobody_is_up_is_answered),
       cmocka_unit_test(a_forwarded_deletion_with_a_value_is_refused),
       cmocka_unit_test(a_late_copy_of_a_forward_that_was_taken_is_not_refused_as_stale),
+      cmocka_unit_test(who_may_have_lost_what_it_had_coordinates_only_as_the_last_resort),
       cmocka_unit_test(a_copy_of_a_forward_that_was_refused_is_not_taken),
       cmocka_unit_test(a_forward_is_not_stale_because_wall_clocks_differ),
       cmocka_unit_test(a_clock_that_does_not_say_that_it_is_one_is_no_answer),
