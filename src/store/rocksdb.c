@@ -38,6 +38,7 @@
 #define FAMILIES \
   (SPACE_COUNT + 1u) /* RocksDB insists on "default", which stays empty; the others follow in order of spaces */
 #define PATH_MAX_BYTES 4200u
+#define REMOVED_WINDOW 4096u    /* neighbours in a file, of which half are removals: it is compacted */
 #define BLOOM_BITS_PER_KEY 10.0 /* about 1 % of gets of absent keys read a block in vain */
 #define WRITE_BUFFERS_MAX 4     /* full buffers that may wait to be flushed before writes stall */
 #define OPEN_FILES_MIN 64u
@@ -196,6 +197,8 @@ static rocksdb_options_t *family_options_make(struct store *store, const struct 
   rocksdb_options_set_level0_slowdown_writes_trigger(made, 32);
   rocksdb_options_set_level0_stop_writes_trigger(made, 48);
   rocksdb_options_set_paranoid_checks(made, 1);
+  /* What was removed in runs (partitions that went, deletions that are forgotten) gives its space back soon. */
+  rocksdb_options_add_compact_on_deletion_collector_factory(made, REMOVED_WINDOW, REMOVED_WINDOW / 2);
   /* A bloom filter in the write buffer too: most gets are of keys that are not in it. */
   rocksdb_options_set_memtable_prefix_bloom_size_ratio(made, 0.02);
   rocksdb_options_set_memtable_whole_key_filtering(made, 1);
