@@ -67,7 +67,8 @@ static const char growing_text[] =
     "A node that is removed hands over what it holds; its log says when it may be stopped. One that is down is not "
     "waited "
     "for:\n"
-    "what only it had is lost with it. A removed node comes back only with an empty data directory, as a new one.\n"
+    "what only it had is lost with it. One of the nodes that hold the data has to stay until others do.\n"
+    "A removed node comes back only with an empty data directory, as a new one.\n"
     "To try it: `gramme dev`, and in another terminal `gramme dev --add`.\n";
 
 static const char exit_text[] =

@@ -134,6 +134,15 @@ static void warn_of_leaver(const struct front *front, const struct staging *stag
   }
 }
 
+/* Does one of the members of `base` stay? Changes that leave none are refused (member/change.c). */
+static bool keeps_one(const struct ring *after, const struct ring *base) {
+  bool keeps = base->member_count == 0;
+  for (uint32_t i = 0; i < base->member_count; i++) {
+    keeps = keeps || ring_find(after, base->members[i].node) >= 0;
+  }
+  return keeps;
+}
+
 static json_t *json_warnings(const struct front *front, const struct staging *staging, const char *dropped) {
   json_t *warnings = json_array();
   struct layout_view layout;
@@ -152,6 +161,11 @@ static json_t *json_warnings(const struct front *front, const struct staging *st
   }
   for (uint32_t i = 0; i < staging->count; i++) {
     warn_of_leaver(front, staging, &staging->staged[i], warnings);
+  }
+  if (!keeps_one(&staging->after, shard_base_ring(front_shard(front)))) {
+    json_array_append_new(warnings,
+                          json_string("none of the nodes that hold the data would stay: this is refused; leave "
+                                      "one, and remove it when partitions have moved"));
   }
   if (staging->after.member_count < n) {
     json_array_append_new(

@@ -132,6 +132,17 @@ static const char *refuse_change(struct roll *roll, uint32_t index) {
   return "a change of no known kind";
 }
 
+/* Does one stay of those that hold what there is? With all of them removed nobody could tell newcomers what was agreed
+ * upon before they came (docs/adr/0005). */
+static bool roll_keeps_base(const struct roll *roll) {
+  const struct ring *base = roll->member->base;
+  bool keeps = !roll->member->has_base;
+  for (uint32_t i = 0; i < base->member_count && !keeps; i++) {
+    keeps = roll_has(roll, base->members[i].node);
+  }
+  return keeps;
+}
+
 static const char *refuse(const struct member *member, const struct command *command) {
   const struct records *records = &member->records;
   const struct ring *ring = member->newest;
@@ -161,6 +172,10 @@ static const char *refuse(const struct member *member, const struct command *com
       return why;
     }
     removals += kind == CHANGE_REMOVE || kind == CHANGE_REPLACE ? 1 : 0;
+  }
+  if (!roll_keeps_base(&roll)) {
+    return "this would remove the last of the nodes that hold the data; add others, and remove it when partitions have "
+           "moved";
   }
   return removals > REMOVALS_MAX
              ? "no more than 64 nodes can be leaving at a time; wait until those that were removed before are out"

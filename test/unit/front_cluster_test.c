@@ -841,6 +841,23 @@ static void a_commit_on_another_ring_than_was_shown_is_refused(void **state) {
   world_ring(3, 64);
 }
 
+static void that_nobody_who_holds_the_data_would_stay_is_said(void **state) {
+  (void)state;
+  struct client *client = world_connect();
+  world_candidate('d');
+  json_decref(ask_json(client, "DYNAMO.CLUSTER PLAN REPLACE a 127.0.0.1:7603\r\n"));
+  json_t *plan = ask_json(client, "DYNAMO.CLUSTER PLAN REMOVE b\r\n");
+  assert_int_equal(json_array_size(json_object_get(plan, "warnings")), 1); /* two copies of three */
+  json_decref(plan);
+  plan = ask_json(client, "DYNAMO.CLUSTER PLAN REMOVE c\r\n");
+  const json_t *warnings = json_object_get(plan, "warnings");
+  assert_int_equal(json_array_size(warnings), 2);
+  assert_non_null(strstr(json_string_value(json_array_get(warnings, 0)), "none of the nodes that hold the data"));
+  json_decref(plan);
+  json_decref(ask_json(client, "DYNAMO.CLUSTER ABORT\r\n"));
+  world.candidate_count = 0;
+}
+
 static void what_is_lost_with_a_dead_node_is_said(void **state) {
   (void)state;
   struct client *client = world_connect();
@@ -965,6 +982,7 @@ int main(void) {
       WORLD_TEST(a_plan_that_can_not_be_is_refused_in_words),
       WORLD_TEST(a_commit_issues_what_was_shown),
       WORLD_TEST(a_commit_on_another_ring_than_was_shown_is_refused),
+      WORLD_TEST(that_nobody_who_holds_the_data_would_stay_is_said),
       WORLD_TEST(what_is_lost_with_a_dead_node_is_said),
       WORLD_TEST(a_node_that_was_removed_says_so),
       WORLD_TEST(a_key_is_explained_in_json),

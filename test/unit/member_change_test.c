@@ -257,6 +257,26 @@ static void changes_that_make_no_sense_are_refused_in_words(void **state) {
   assert_int_equal(world.nodes[0].reply_err, ERR_OK);
 }
 
+/* Else nobody could tell those who come what was agreed upon before. */
+static void one_of_those_who_hold_the_data_stays_until_others_do(void **state) {
+  (void)state;
+  form_sealed(527, 2);
+  uint32_t spare = node_add(1);
+  run(2 * SECOND);
+  struct change changes[2] = {replacement_of(0, spare), wish_of(CHANGE_REMOVE, 1)};
+  refused_at(1, changes, 2, "the last of the nodes that hold the data");
+  command_changes(1, changes, 1, layout_of(1).history_digest);
+  while (world.nodes[1].reply_err != ERR_OK) {
+    run(MS);
+  }
+  refused_at(1, &changes[1], 1, "the last of the nodes that hold the data");
+  run(20 * SECOND);
+  assert_int_equal(layout_of(1).mark.phase, MARK_DONE);
+  command_changes(1, &changes[1], 1, layout_of(1).history_digest);
+  run(SECOND);
+  assert_int_equal(world.nodes[1].reply_err, ERR_OK);
+}
+
 static void one_command_is_stored_at_a_time(void **state) {
   (void)state;
   form_sealed(525, 2);
@@ -832,6 +852,7 @@ int main(void) {
       cmocka_unit_test(a_plan_for_another_ring_is_refused),
       cmocka_unit_test(all_changes_are_made_or_none),
       cmocka_unit_test(changes_that_make_no_sense_are_refused_in_words),
+      cmocka_unit_test(one_of_those_who_hold_the_data_stays_until_others_do),
       cmocka_unit_test(one_command_is_stored_at_a_time),
       cmocka_unit_test(what_can_not_be_stored_is_taken_back),
       cmocka_unit_test(only_so_many_can_be_leaving_at_a_time),
