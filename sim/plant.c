@@ -68,6 +68,7 @@ static void go_where(enum circumstance where, struct change_of_plan *change) {
     change->with[changes[i]] = change->with[changes[i]] || changing;
     change->without[changes[i]] = change->without[changes[i]] || losing;
   }
+  change->without[FEATURE_sync] = change->without[FEATURE_sync] || changing; /* it would mend what they spoil */
   change->without[FEATURE_deadremove] = change->without[FEATURE_deadremove] || losing;
   change->with[FEATURE_empty] = change->with[FEATURE_empty] || losing;
   change->with[FEATURE_damage] = change->with[FEATURE_damage] || losing;

@@ -10,8 +10,8 @@
  *
  *   OFFERED --holds it--> DONE     OFFERED --absent--> MISSING --READ sent--> FETCHING --READ_REPLY--> WRITING --> DONE
  *
- * An old copy of a data directory may also have too much: what was deleted since, and forgotten everywhere. So who is
- * checked because of one reads its own keys of each batch, too, and what the source has not, and knows to be dead, goes.
+ * An old copy of a data directory may also have too much: what was deleted since, and forgotten everywhere. So the own
+ * keys of each batch are read, too, and what the source has not, and knows to be dead, goes.
  *
  * A batch that failed is asked for again, from the same place; whatever it did write does no harm.
  */
