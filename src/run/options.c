@@ -558,6 +558,9 @@ bool options_check(const struct options *options, char *why) {
   if (options->client_output_limit < options->max_value) {
     return refuse(why, "'client-output-limit' is smaller than 'max-value': such a value could never be read");
   }
+  if (options->hints == 0 && options->sync_round == 0) {
+    return refuse(why, "'hints' 0 with 'sync-round' 0: nothing would bring a replica what it missed; set one of them");
+  }
   return check_ports(options, why) && check_addresses(options, why);
 }
 
