@@ -32,6 +32,8 @@ static struct {
   struct ring base, ring;
   struct bucket_table buckets;
   bool up[MEMBERS_MAX];
+  uint16_t held_back[MEMBERS_MAX];
+  struct admit admit;
   uint64_t now_ns;
   struct move *move;
   struct floors *floors;
@@ -64,6 +66,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
   ring_fold(&world.ring, &world.history);
   ASSERT(world.ring.member_count == 2);
   bucket_table_init(&world.buckets);
+  admit_init(&world.admit);
+  world.tunables.background.bytes_per_s = 1u << 30;
   world.up[0] = world.up[1] = true;
   return 0;
 }
@@ -87,6 +91,10 @@ static struct step step_make(void) {
                        .agreed = true,
                        .buckets = &world.buckets,
                        .up = world.up,
+                       .sure = true,
+                       .admit = &world.admit,
+                       .held_back = world.held_back,
+                       .base_held_back = world.held_back,
                        .local = &world.local};
 }
 
