@@ -55,7 +55,7 @@ static bool save_open(struct bytes saved, struct reader *r) {
   (void)read_u32(&rest);
   (void)read_u64(&rest);
   uint32_t count = read_u32(&rest);
-  return count <= PARTITIONS_MAX && reader_left(&rest) == count * SAVE_ENTRY_BYTES;
+  return count <= PARTITIONS_MAX && reader_left(&rest) == (size_t)count * SAVE_ENTRY_BYTES;
 }
 
 bool floors_are_sound(struct bytes saved) {

@@ -119,6 +119,49 @@ static bool vouches(const struct shard *shard, const struct step *step, const st
   return !counts || move_vouches(shard->move, step, message->key);
 }
 
+static void on_write(struct shard *shard, struct step *step, uint32_t from, const struct message *message) {
+  member_note_data(shard->member, step);
+  if (message->owner == 0 && message->key.size >= POSITION_BYTES) {
+    move_note_write(shard->move, step, message->key);
+  }
+  replica_message(shard->replica, step, from, message);
+}
+
+static void on_read(struct shard *shard, struct step *step, uint32_t from, const struct message *message) {
+  if (!vouches(shard, step, message)) {
+    struct message refusal = {.type = MESSAGE_READ_REPLY, .request = message->request, .owner = message->owner};
+    refusal.err = ERR_RETRY;
+    step_send(step, from, &refusal);
+    return;
+  }
+  replica_message(shard->replica, step, from, message);
+}
+
+static void on_forward(struct shard *shard, struct step *step, uint32_t from, const struct message *message) {
+  bool knows = step->sure && step->lost == 0; /* what is to be replaced */
+  enum err err = knows ? admit_write(shard, step) : ERR_NOTMEMBER;
+  if (err == ERR_OK) {
+    coord_message(shard->coord, step, from, message);
+  } else {
+    coord_refuse_forward(shard->coord, step, from, message, err);
+  }
+}
+
+/* To whoever asked. */
+static void on_answer(struct shard *shard, struct step *step, uint32_t from, const struct message *message) {
+  if (handoff_owns_request(message->request)) {
+    handoff_message(shard->handoff, step, from, message);
+  } else if (scrub_owns_request(message->request)) {
+    scrub_message(shard->scrub, step, from, message);
+  } else if (move_owns_request(message->request)) {
+    move_message(shard->move, step, from, message);
+  } else if (sync_owns_request(message->request)) {
+    sync_message(shard->sync, step, from, message);
+  } else {
+    coord_message(shard->coord, step, from, message);
+  }
+}
+
 static void on_message(struct shard *shard, struct step *step, uint32_t from, const struct message *message) {
   switch (message->type) {
   case MESSAGE_HEARTBEAT:
@@ -134,20 +177,10 @@ static void on_message(struct shard *shard, struct step *step, uint32_t from, co
     break;
   case MESSAGE_WRITE:
   case MESSAGE_BURY:
-    member_note_data(shard->member, step);
-    if (message->owner == 0 && message->key.size >= POSITION_BYTES) {
-      move_note_write(shard->move, step, message->key);
-    }
-    replica_message(shard->replica, step, from, message);
+    on_write(shard, step, from, message);
     break;
   case MESSAGE_READ:
-    if (!vouches(shard, step, message)) {
-      struct message refusal = {.type = MESSAGE_READ_REPLY, .request = message->request, .owner = message->owner};
-      refusal.err = ERR_RETRY;
-      step_send(step, from, &refusal);
-      break;
-    }
-    replica_message(shard->replica, step, from, message);
+    on_read(shard, step, from, message);
     break;
   case MESSAGE_STAMP:
   case MESSAGE_HINT_DROP:
@@ -156,26 +189,12 @@ static void on_message(struct shard *shard, struct step *step, uint32_t from, co
   case MESSAGE_REAP:
     replica_message(shard->replica, step, from, message);
     break;
-  case MESSAGE_FORWARD: {
-    bool knows = step->sure && step->lost == 0; /* what is to be replaced */
-    enum err err = knows ? admit_write(shard, step) : ERR_NOTMEMBER;
-    if (err == ERR_OK) {
-      coord_message(shard->coord, step, from, message);
-    } else {
-      coord_refuse_forward(shard->coord, step, from, message, err);
-    }
+  case MESSAGE_FORWARD:
+    on_forward(shard, step, from, message);
     break;
-  }
   case MESSAGE_WRITE_ACK:
-    if (handoff_owns_request(message->request)) {
-      handoff_message(shard->handoff, step, from, message);
-    } else if (move_owns_request(message->request)) {
-      move_message(shard->move, step, from, message);
-    } else if (sync_owns_request(message->request)) {
-      sync_message(shard->sync, step, from, message);
-    } else {
-      coord_message(shard->coord, step, from, message);
-    }
+  case MESSAGE_READ_REPLY:
+    on_answer(shard, step, from, message);
     break;
   case MESSAGE_PULL:
     move_message(shard->move, step, from, message);
@@ -198,17 +217,6 @@ static void on_message(struct shard *shard, struct step *step, uint32_t from, co
     break;
   case MESSAGE_RESTORE:
     replica_restore(shard->replica, step, message);
-    break;
-  case MESSAGE_READ_REPLY:
-    if (scrub_owns_request(message->request)) {
-      scrub_message(shard->scrub, step, from, message);
-    } else if (move_owns_request(message->request)) {
-      move_message(shard->move, step, from, message);
-    } else if (sync_owns_request(message->request)) {
-      sync_message(shard->sync, step, from, message);
-    } else {
-      coord_message(shard->coord, step, from, message);
-    }
     break;
   case MESSAGE_STAMPED:
   case MESSAGE_FORWARD_REPLY:

@@ -105,7 +105,7 @@ static void it_is_never_granted_less_than_the_floor(void **state) {
   pass(100, 1000, 100 * TARGET);
   assert_int_equal(admit.level, 0);
   (void)work(ADMIT_HINTS, 2, 10000); /* what had gathered before */
-  assert_about(work(ADMIT_HINTS, 20, 10000), 20 * BACKGROUND_FLOOR_BYTES);
+  assert_about(work(ADMIT_HINTS, 20, 10000), UINT64_C(20) * BACKGROUND_FLOOR_BYTES);
 }
 
 static void a_target_of_0_grants_the_floor_only(void **state) {
@@ -114,7 +114,7 @@ static void a_target_of_0_grants_the_floor_only(void **state) {
   pass(30, 0, 0);
   assert_int_equal(admit.level, 0);
   (void)work(ADMIT_EXCHANGE, 2, 10000);
-  assert_about(work(ADMIT_EXCHANGE, 20, 10000), 20 * BACKGROUND_FLOOR_BYTES);
+  assert_about(work(ADMIT_EXCHANGE, 20, 10000), UINT64_C(20) * BACKGROUND_FLOOR_BYTES);
 }
 
 static void a_rate_below_the_floor_is_kept(void **state) {
@@ -122,9 +122,9 @@ static void a_rate_below_the_floor_is_kept(void **state) {
   settings.bytes_per_s = 20000;
   pass(60, 0, 0);
   (void)work(ADMIT_EXCHANGE, 2, 1000);
-  assert_about(work(ADMIT_EXCHANGE, 20, 1000), 20 * 20000);
+  assert_about(work(ADMIT_EXCHANGE, 20, 1000), UINT64_C(20) * 20000);
   pass(60, 1000, TARGET);
-  assert_about(work(ADMIT_EXCHANGE, 20, 1000), 20 * 20000);
+  assert_about(work(ADMIT_EXCHANGE, 20, 1000), UINT64_C(20) * 20000);
 }
 
 static void one_bad_moment_halves_it_once_and_a_good_minute_brings_it_back(void **state) {
@@ -188,7 +188,7 @@ static void who_rests_leaves_its_share_to_the_others(void **state) {
   pass(60, 1000, TARGET);
   assert_true(admit_may(&admit, &settings, ADMIT_HINTS, 0, now_ns, &due_ns));
   (void)work(ADMIT_EXCHANGE, 2, 1000);
-  assert_about(work(ADMIT_EXCHANGE, 20, 1000), 20 * BACKGROUND_FLOOR_BYTES);
+  assert_about(work(ADMIT_EXCHANGE, 20, 1000), UINT64_C(20) * BACKGROUND_FLOOR_BYTES);
 }
 
 static void work_with_a_node_whose_clients_wait_goes_by_its_level(void **state) {
@@ -203,7 +203,7 @@ static void work_with_a_node_whose_clients_wait_goes_by_its_level(void **state) 
       spent += 1000;
     }
   }
-  assert_about(spent, 21 * BACKGROUND_FLOOR_BYTES);
+  assert_about(spent, UINT64_C(21) * BACKGROUND_FLOOR_BYTES);
   /* And with another it does not. */
   assert_about(work(ADMIT_TRANSFER, 10, 100000), 10 * settings.bytes_per_s);
 }

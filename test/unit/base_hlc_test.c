@@ -113,7 +113,7 @@ static void a_reading_after_what_was_seen_is_above_it(void **state) {
   assert_true(hlc_tick_after(&hlc, hlc_make(2000, 5), 1000) == hlc_make(2000, 6));
   assert_true(hlc_tick(&hlc, 1000) == hlc_make(2000, 7)); /* the clock goes on from there */
   assert_true(hlc_tick_after(&hlc, hlc_make(1500, 0), 1000) == hlc_make(2000, 8));
-  const uint64_t mad = hlc_make(2 * HLC_AHEAD_MAX_MS, 0);
+  const uint64_t mad = hlc_make(UINT64_C(2) * HLC_AHEAD_MAX_MS, 0);
   assert_true(hlc_tick_after(&hlc, mad, 1000) == mad + 1);
   assert_true(hlc_tick(&hlc, 1000) < hlc_make(2001, 0)); /* a mad one does not drag it along */
   assert_true(hlc_tick_after(&hlc, UINT64_MAX, 1000) < mad);

@@ -82,7 +82,7 @@ static void what_an_answer_took_is_noted_also_when_it_was_an_error(void **state)
   acknowledge(preference.nodes[2], request, 0, ERR_OK);
   assert_int_equal(core.admit.all, 1);
   assert_int_equal(window_percentile(&core.admit.window, core.now_ns, 99900), 7 * MS);
-  request = put_stamped(3);
+  (void)put_stamped(3);
   tick_at(core.now_ns + core.tunables.hedge_ns);
   tick_at(core.now_ns + core.tunables.request_timeout_ns);
   assert_int_not_equal(reply()->err, ERR_OK);

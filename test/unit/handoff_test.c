@@ -159,11 +159,11 @@ static void a_batch_waits_until_it_is_granted(void **state) {
 static void hints_for_a_node_whose_clients_wait_go_slowly(void **state) {
   (void)state;
   begin();
-  core.tunables.background.bytes_per_s = 1000 * BACKGROUND_FLOOR_BYTES;
+  core.tunables.background.bytes_per_s = UINT64_C(1000) * BACKGROUND_FLOOR_BYTES;
   core.admit.level = ADMIT_WHOLE;
   core.held_back[ring_find(&core.ring, OWNER)] = ADMIT_WHOLE;
   struct step step = core_step();
-  step_worked(&step, ADMIT_HINTS, 2 * BACKGROUND_FLOOR_BYTES);
+  step_worked(&step, ADMIT_HINTS, UINT64_C(2) * BACKGROUND_FLOOR_BYTES);
   (void)add_hint("a");
   tick();
   scanned(1, true);

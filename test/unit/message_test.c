@@ -83,6 +83,34 @@ static struct message example_head(enum message_type type) {
   return m;
 }
 
+static void fill_answer(struct message *m) {
+  if (m->type == MESSAGE_JOIN_RESULT) {
+    m->err = ERR_REFUSED;
+    m->key = TEXT(some_reason);
+    return;
+  }
+  if (m->type == MESSAGE_WRITE_ACK) {
+    m->err = ERR_NOSPACE;
+    m->digest = 12;
+    return;
+  }
+  m->object = TEXT(some_object);
+  if (m->type == MESSAGE_READ_REPLY) {
+    m->err = ERR_CORRUPT;
+    m->digest = 0xabcdef;
+    m->floor = 0xfedcba;
+  } else if (m->type == MESSAGE_PULLED) {
+    m->err = ERR_BUSY;
+    m->floor = 0xfedcba;
+  } else if (m->type == MESSAGE_COMPARED) {
+    m->err = ERR_STALE;
+  } else {
+    assert_int_equal(m->type, MESSAGE_FORWARD_REPLY);
+    m->err = ERR_QUORUM;
+    m->outcome = some_outcome;
+  }
+}
+
 /* A message of the type with every field of the type set to something that is not zero. */
 static struct message example(enum message_type type) {
   struct message m = example_head(type);
@@ -99,28 +127,25 @@ static struct message example(enum message_type type) {
     break;
   case MESSAGE_PROPS:
   case MESSAGE_JOIN:
+  case MESSAGE_FLOORS:
+  case MESSAGE_FLOORS_HELD:
+  case MESSAGE_COMPARE:
     m.object = TEXT(some_object);
     break;
   case MESSAGE_JOIN_RESULT:
-    m.err = ERR_REFUSED;
-    m.key = TEXT(some_reason);
+  case MESSAGE_WRITE_ACK:
+  case MESSAGE_READ_REPLY:
+  case MESSAGE_PULLED:
+  case MESSAGE_COMPARED:
+  case MESSAGE_FORWARD_REPLY:
+    fill_answer(&m);
     break;
   case MESSAGE_WRITE:
     m.key = TEXT(store_key);
     m.object = TEXT(some_object);
     break;
-  case MESSAGE_WRITE_ACK:
-    m.err = ERR_NOSPACE;
-    m.digest = 12;
-    break;
   case MESSAGE_READ:
     m.key = TEXT(store_key);
-    break;
-  case MESSAGE_READ_REPLY:
-    m.err = ERR_CORRUPT;
-    m.digest = 0xabcdef;
-    m.floor = 0xfedcba;
-    m.object = TEXT(some_object);
     break;
   case MESSAGE_BURY:
     m.floor = 0xfedcba;
@@ -133,29 +158,10 @@ static struct message example(enum message_type type) {
     m.object = TEXT(some_object);
     m.context = TEXT(some_context);
     break;
-  case MESSAGE_PULLED:
-    m.err = ERR_BUSY;
-    m.floor = 0xfedcba;
-    m.object = TEXT(some_object);
-    break;
   case MESSAGE_PULL:
   case MESSAGE_OFFER:
     m.digest = 0xabcdef;
     m.key = TEXT(store_key);
-    break;
-  case MESSAGE_FLOORS:
-  case MESSAGE_FLOORS_HELD:
-  case MESSAGE_COMPARE:
-    m.object = TEXT(some_object);
-    break;
-  case MESSAGE_COMPARED:
-    m.err = ERR_STALE;
-    m.object = TEXT(some_object);
-    break;
-  case MESSAGE_FORWARD_REPLY:
-    m.err = ERR_QUORUM;
-    m.outcome = some_outcome;
-    m.object = TEXT(some_object);
     break;
   case MESSAGE_STAMP:
   case MESSAGE_STAMPED:

@@ -71,7 +71,7 @@ static void disk_says(enum err err, struct blob *value) {
 
 /* The next message of the node to itself goes where the shard would take it; its type. */
 static enum message_type pass_on(void) {
-  struct message message;
+  struct message message = {0};
   assert_true(core_local(&message));
   struct step step = core_step();
   if (message.type == MESSAGE_RESTORE) {
@@ -405,7 +405,7 @@ static void a_round_goes_through_all_positions_in_its_time(void **state) {
   }
   assert_int_equal(core.stats.scrub_rounds, 1);
   assert_int_equal(core.stats.scrub_gaps, 0);
-  assert_true(core.stats.scrub_bytes > 3 * POSITION_BYTES);
+  assert_true(core.stats.scrub_bytes > UINT64_C(3) * POSITION_BYTES);
   assert_int_equal(look().whole_age_ms, 1);
   struct position from = scan_wait(); /* and again */
   assert_int_equal(from.high, 0);

@@ -599,7 +599,7 @@ static void what_was_removed_in_runs_gives_its_space_back(void **state) {
   fill(f, count);
   fixture_reopen(f); /* now it is in files */
   f->engine->statistics(f->store, &statistics);
-  assert_true(statistics.bytes > count * 128u);
+  assert_true(statistics.bytes > UINT64_C(128) * count);
   uint64_t room;
   for (uint32_t i = 0; i < count; i++) {
     struct store_write write = removal(SPACE_OBJECTS, fill_key(&room, i));
