@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "replica/tree.h"
 #include "seam/step.h"
 #include "shard/shard.h"
 
@@ -16,6 +17,7 @@
 #define KEYS 1024u
 #define VALUE_BYTES 100u
 #define VALUE_MEMORY_BYTES (64u << 20)
+#define TREE_BITS 16u
 #define MILLISECOND UINT64_C(1000000)
 
 _Noreturn void assert_failed(const char *expression, const char *file, int line) {
@@ -172,7 +174,8 @@ static void start(uint32_t index) {
       .cluster_seed = 3,
       .self = {.node = index + 1, .weight = 100, .client_port = 1, .peer_port = (uint16_t)(index + 1), .host = "h"},
       .found = index == 0,
-      .tunables = {.request_timeout_ns = 3000 * MILLISECOND,
+      .tunables = {.hints = true,
+                   .request_timeout_ns = 3000 * MILLISECOND,
                    .hedge_ns = 100 * MILLISECOND,
                    .repair_window_ns = 200 * MILLISECOND,
                    .heartbeat_ns = 250 * MILLISECOND,
@@ -184,8 +187,10 @@ static void start(uint32_t index) {
   config.self.partition_count = index == 0 ? 64 : 0;
   config.value_memory = aligned_alloc(64, VALUE_MEMORY_BYTES);
   config.value_memory_bytes = VALUE_MEMORY_BYTES;
+  config.tree_bits = TREE_BITS;
+  config.tree_memory = calloc(1, tree_memory_bytes(TREE_BITS));
   void *memory = aligned_alloc(64, shard_size());
-  ASSERT(memory != NULL && config.value_memory != NULL);
+  ASSERT(memory != NULL && config.value_memory != NULL && config.tree_memory != NULL);
   nodes[index].shard = shard_init(memory, &config);
   for (uint32_t i = 0; i < index; i++) {
     struct event up = {.kind = EVENT_PEER_UP, .peer = i + 1};

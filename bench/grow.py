@@ -2,7 +2,7 @@
 """A cluster grows from 3 to 5 nodes, shrinks to 4 and has a node replaced under a steady load: what its clients see meanwhile,
 beside what they see at rest, and how fast partitions move.
 
-    bench/grow.py [--rate 1000] [--keys 100000] [--size 1000] [--rest 20] [--move-rate 64mb] [--out FILE]
+    bench/grow.py [--rate 1000] [--keys 100000] [--size 1000] [--rest 20] [--background-rate 64mb] [--out FILE]
 """
 
 import argparse
@@ -122,19 +122,19 @@ def main():
     parser.add_argument("--keys", type=int, default=100000)
     parser.add_argument("--size", type=int, default=1000)
     parser.add_argument("--rest", type=float, default=20)
-    parser.add_argument("--move-rate", default="64mb")
+    parser.add_argument("--background-rate", default="64mb")
     parser.add_argument("--out")
     arguments = parser.parse_args()
-    with ChangingCluster(3, settings={"node.move-rate": arguments.move_rate}) as cluster:
+    with ChangingCluster(3, settings={"node.background-rate": arguments.background_rate}) as cluster:
         bench = Bench(arguments, cluster)
         phases, lost = bench.run()
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     said = sorted({error for _, _, errors in phases for kind in errors for error in errors[kind]})
     text = ("# Growing and shrinking under load\n\n%s, commit %s, %d cores, which the nodes and the load share. N=3 W=2 R=2, rocksdb; "
             "%d keys of %d bytes; %.0f requests a second, half SET and half GET, through all nodes (not through one that is to leave); "
-            "latency from when a request was due. move-rate %s.\n\n%s\n%s\nRequests never answered: %d. Errors: %s.\n" % (
+            "latency from when a request was due. background-rate %s.\n\n%s\n%s\nRequests never answered: %d. Errors: %s.\n" % (
                 time.strftime("%Y-%m-%d"), commit.stdout.strip(), os.cpu_count(), arguments.keys, arguments.size, arguments.rate,
-                arguments.move_rate, table(phases), changes_table(bench.changes), lost, "; ".join(said) or "none"))
+                arguments.background_rate, table(phases), changes_table(bench.changes), lost, "; ".join(said) or "none"))
     print("\n" + text)
     if arguments.out:
         with open(arguments.out, "w", encoding="utf-8") as file:

@@ -25,6 +25,10 @@ struct siblings;
   X(hints, "hints reach their owner before they go, and have an effect once") \
   X(ring, "all nodes agree on members, ring and buckets")                     \
   X(move, "membership changes lose, hide and refuse nothing, and leave nothing behind") \
+  X(whole, "damage is never shown or passed on, is healed, and is not imagined")              \
+  X(tree, "a node's Merkle tree is that of its store")                       \
+  X(dead, "what was deleted, and forgotten, does not come back")              \
+  X(clean, "after healing nothing is left of what was deleted")               \
   X(bounds, "tables and memory are empty when nothing is under way")          \
   X(live, "after healing all requests are answered")                          \
   X(assert, "no assertion of the core fails")
@@ -85,6 +89,20 @@ void move_read(struct run *run, uint32_t node, uint32_t key, uint64_t sent_ns, u
                const struct siblings *seen);
 void move_answered(struct run *run, uint32_t node, uint32_t key, uint64_t sent_ns, uint32_t wanted, enum err err);
 void ring_judge(struct run *run);
+void whole_saw(struct run *run, uint32_t node, uint32_t key, const char *what, struct bytes object);
+void whole_judge(struct run *run);
+/* Of a node that is running, and may be about to stop. */
+void whole_past_judge(struct run *run, uint32_t node);
+void tree_node_judge(struct run *run, uint32_t node);
+void tree_judge(struct run *run);
+/* An owner's object lacks what it had: deletions that it may have forgotten are noted. */
+void dead_forgotten(struct run *run, uint32_t node, uint32_t key, const struct siblings *before,
+                    const struct siblings *after);
+void dead_committed(struct run *run, uint32_t node, uint32_t key, const struct siblings *before,
+                    const struct siblings *after);
+void dead_read(struct run *run, uint32_t key, const struct siblings *seen);
+bool clean_is_reached(const struct run *run);
+void clean_judge(struct run *run);
 void bounds_judge(struct run *run);
 void bounds_stop(struct run *run); /* stops all nodes */
 

@@ -14,6 +14,9 @@
 #define MEMORY 4u /* contexts that a client remembers */
 #define NOBODY UINT32_MAX
 #define VALUE_ROOM 262144u
+#define COLD_NS (4000 * MILLISECOND)
+#define LOADS 40u
+#define LOAD_NS (100 * MILLISECOND)
 #define LATE_NS (200 * MILLISECOND) /* more than `request-timeout` that an answer may take */
 
 /* What a client has seen of a key. */
@@ -54,7 +57,10 @@ struct clients {
   struct request *requests; /* by token, from 1 */
   uint64_t request_count, request_capacity;
   struct clients_totals totals;
-  struct probe *probe; /* waited for */
+  struct probe *probe; /* waited for, by this token */
+  uint64_t probe_token;
+  uint64_t cold_ns;              /* since when every other key is only loaded */
+  uint32_t loads[RUN_NODES_MAX]; /* so many times more all keys are read through that node */
   struct knowledge probed[PLAN_KEYS_MAX];
   uint8_t value[VALUE_ROOM];
 };
@@ -312,6 +318,7 @@ static void act(void *context, uint64_t argument) {
   }
   uint32_t key = (uint32_t)prng_below(&clients->prng, clients->run->oracle.key_count);
   key = habit(clients, FEATURE_hot, plan->hot_per_mille) ? 0 : key;
+  key -= plan->on[FEATURE_load] && clients->run->world->now_ns > clients->cold_ns ? key % 2 : 0;
   bool blind = habit(clients, FEATURE_blind, plan->blind_per_mille);
   bool ignorant = habit(clients, FEATURE_ignorant, plan->ignorant_per_mille);
   bool stale = habit(clients, FEATURE_stale, plan->stale_per_mille);
@@ -351,6 +358,7 @@ static void learn_get(struct clients *clients, uint32_t node, uint32_t key, cons
   context_encode(&w, &past, reply->coordinator, shard_binding(clients->run->world->nodes[node].shard, text));
   ASSERT(!w.failed);
   out->size = w.size;
+  whole_saw(clients->run, node, key, "shows", blob_bytes(reply->object));
   oracle_parse(oracle, key, blob_bytes(reply->object), &out->seen);
 }
 
@@ -394,6 +402,7 @@ static void get_answered(struct clients *clients, const struct request *request,
   }
   learn_get(clients, request->node, request->key, reply, into);
   causal_read(run, request->key, &into->seen);
+  dead_read(run, request->key, &into->seen);
   move_read(run, request->node, request->key, request->sent_ns, request->primaries, &into->seen);
   if (run->story != NULL) {
     story_tell(run->story, request->key, "node %" PRIu32 " answers a get: %s", request->node + 1,
@@ -423,7 +432,7 @@ static void probe_answered(struct clients *clients, const struct request *reques
   } else {
     get_answered(clients, request, NULL, reply);
   }
-  if (clients->probe != NULL) {
+  if (clients->probe != NULL && reply->token == clients->probe_token) {
     clients->probe->answered = true;
     clients->probe->err = reply->err;
     if (request->number == 0 && reply->err == ERR_OK) {
@@ -476,6 +485,7 @@ static void probe(struct clients *clients, uint32_t node, uint64_t patience_ns, 
   result->answered = false;
   result->err = ERR_TIMEOUT;
   clients->probe = result;
+  clients->probe_token = command->token;
   uint64_t until_ns = world->now_ns + patience_ns;
   if (world_command(world, node, command)) {
     while (!result->answered && world->now_ns < until_ns) {
@@ -513,6 +523,39 @@ uint32_t clients_probe_put(struct clients *clients, uint32_t node, uint32_t key,
   return number;
 }
 
+/* -- loading ---------------------------------------------------------------------------------- */
+
+/* An application that reads all that there is, over and over, through a node that has just started; half of it is
+ * written only at the beginning, and read by nobody else. */
+static void load(void *context, uint64_t node) {
+  struct clients *clients = context;
+  struct world *world = clients->run->world;
+  if (clients->loads[node] == 0 || world->now_ns >= clients->stop_ns) {
+    return;
+  }
+  clients->loads[node] -= 1;
+  for (uint32_t key = 0; key < clients->run->oracle.key_count; key++) {
+    struct command command = command_make(clients, COMMAND_GET, key);
+    choose_strict(clients, key, &command);
+    command.token = request_new(clients, NOBODY, (uint32_t)node, key, 0);
+    note_reads(clients, command.token, &command);
+    if (!world_command(world, (uint32_t)node, &command)) {
+      clients->requests[command.token].answers = 1; /* it reached nobody */
+    }
+  }
+  world_call(world, world->now_ns + LOAD_NS, load, clients, node);
+}
+
+void clients_load(struct clients *clients, uint32_t node) {
+  bool idle = clients->loads[node] == 0;
+  if (clients->run->plan.on[FEATURE_load]) {
+    clients->loads[node] = LOADS;
+    if (idle) {
+      load(clients, node);
+    }
+  }
+}
+
 /* -- life ---------------------------------------------------------------------------------------- */
 
 struct clients *clients_new(struct run *run) {
@@ -527,6 +570,7 @@ struct clients *clients_new(struct run *run) {
 
 void clients_start(struct clients *clients, uint64_t stop_ns) {
   clients->stop_ns = stop_ns;
+  clients->cold_ns = clients->run->world->now_ns + COLD_NS;
   for (uint32_t i = 0; i < clients->run->plan.clients; i++) {
     clients->list[i].home = any_node(clients);
     act_later(clients, i, 0);

@@ -12,6 +12,8 @@ struct clients_totals {
 struct clients *clients_new(struct run *run);
 void clients_free(struct clients *clients);
 void clients_start(struct clients *clients, uint64_t stop_ns);
+/* The node has just started: who loads all keys through such a one, does. */
+void clients_load(struct clients *clients, uint32_t node);
 void clients_replied(struct clients *clients, uint32_t node, const struct reply *reply);
 /* Every request must have been answered by now, unless its node stopped. */
 void clients_judge(struct clients *clients);

@@ -223,13 +223,26 @@ void disk_empty(struct disk *disk) {
 
 bool disk_damage(struct disk *disk, size_t nth) {
   struct disk_table *table = &disk->durable[SPACE_OBJECTS];
-  ASSERT(disk->change_count == 0);
+  struct disk_table *seen = &disk->visible[SPACE_OBJECTS];
   if (table->count == 0) {
     return false;
   }
-  table->entries[nth % table->count].damaged = true;
-  reload(disk);
+  struct disk_entry *entry = &table->entries[nth % table->count];
+  size_t at = table_seek(seen, entry->key);
+  entry->damaged = true;
+  /* What has been written since lies elsewhere, and is sound. */
+  if (table_has(seen, at, entry->key) && bytes_equal(seen->entries[at].value, entry->value)) {
+    seen->entries[at].damaged = true;
+  }
   return true;
+}
+
+void disk_lose(struct disk *disk) {
+  ASSERT(disk->change_count == 0);
+  for (int i = 0; i < SPACE_COUNT; i++) {
+    table_clear(&disk->durable[i]);
+  }
+  reload(disk);
 }
 
 void disk_forget(struct disk *disk, size_t nth) {

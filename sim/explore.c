@@ -47,6 +47,9 @@ void plan_for(struct plan *plan, uint64_t seed, enum profile profile, const stru
   if (change->light) {
     plan_light(plan);
   }
+  if (change->torture) {
+    plan_torture(plan);
+  }
   for (uint32_t i = 0; i < FEATURE_COUNT; i++) {
     plan->on[i] = (plan->on[i] || change->with[i]) && !change->without[i];
   }
@@ -66,6 +69,7 @@ void plan_for(struct plan *plan, uint64_t seed, enum profile profile, const stru
   plan->spares = change->spares != 0 ? least(plan->spares + 1, change->spares) - 1 : plan->spares;
   plan->clients = least(plan->clients, change->clients);
   plan->keys = least(plan->keys, change->keys);
+  plan_settle(plan);
   plan->duration_ns = change->seconds != 0 ? change->seconds * UINT64_C(1000000000) : plan->duration_ns;
 }
 

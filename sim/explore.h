@@ -10,6 +10,7 @@ struct change_of_plan {
   bool with[FEATURE_COUNT];
   uint32_t nodes, clients, keys, seconds; /* 0: as drawn */
   uint32_t spares;                        /* one more than are wanted; 0: as drawn */
+  bool torture;                           /* plan_torture */
   bool light;                             /* nothing is drawn: plan_light */
 };
 

@@ -108,7 +108,7 @@ bool gossip_measure(uint32_t nodes, uint64_t seed) {
                                     .peer_timeout_ns = 5 * SECOND,
                                     .small_value_bytes = 16384,
                                     .value_max_bytes = VALUE_MAX_BYTES_DEFAULT,
-                                    .move_bytes_per_s = UINT64_C(64) << 20,
+                                    .background = {.bytes_per_s = UINT64_C(64) << 20, .target_ns = UINT64_C(50000000)},
                                     .fold_records = HISTORY_FOLD_AT};
   ASSERT(world != NULL && nodes <= NODES_MAX);
   world_init(world, seed);

@@ -32,7 +32,8 @@ static void print_help(void) {
       "       gramme-sim --plant NAME|all          in how many of --runs seeds (200) a planted bug is found; with "
       "--seed\n"
       "                                            or --minimize: works with the bug; --first: until it is found once\n"
-      "                                            (those of move and ring are looked for where members change)\n"
+      "                                            (some are looked for only where members change, disks lose "
+      "something, or deletions are forgotten)\n"
       "\n"
       "  --profile recoverable|hostile|both        recoverable: what fails comes back; safety and liveness\n"
       "                                            hostile: disks are lost too; safety only\n"
@@ -47,6 +48,8 @@ static void print_help(void) {
       "  --light                                   no faults, default settings, five nodes, two clients that mostly "
       "think:\n"
       "                                            what `--seed 1 --light --seconds 3600` costs is what an hour costs\n"
+      "  --delete-torture                          few keys, mostly deleted, and forgotten as soon as may be; weeks "
+      "pass\n"
       "\nExit status: 0 nothing failed, 1 something did, 2 usage.\n");
   plants_print();
 }
@@ -160,6 +163,8 @@ static void parse(struct options *options, int argc, char **argv) {
       options->exploration.traces = true;
     } else if (strcmp(argv[i], "--light") == 0) {
       options->exploration.change.light = true;
+    } else if (strcmp(argv[i], "--delete-torture") == 0) {
+      options->exploration.change.torture = true;
     } else if (strncmp(argv[i], "--", 2) != 0) {
       usage("not an option", argv[i]);
     } else if (i + 1 == argc) {

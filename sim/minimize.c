@@ -70,7 +70,7 @@ void again_print(uint64_t seed, enum profile profile, const struct change_of_pla
   if (change->seconds != 0) {
     printf(" --seconds %" PRIu32, change->seconds);
   }
-  printf("%s\n", change->light ? " --light" : "");
+  printf("%s%s\n", change->torture ? " --delete-torture" : "", change->light ? " --light" : "");
 }
 
 bool minimize(uint64_t seed, enum profile profile, const struct change_of_plan *asked) {

@@ -5,12 +5,15 @@
 
 #include "admin.h"
 #include "base/assert.h"
+#include "client.h"
 #include "process.h"
 
 #define MILLISECOND UINT64_C(1000000)
 #define SECOND UINT64_C(1000000000)
 #define WEEK_MS (INT64_C(7) * 24 * 3600 * 1000)
 #define COPIES_MAX 4u
+#define LOSS_KNOWN_NS (3 * SECOND)             /* after its start a node has been told what others know of it */
+#define LOSS_KNOWN_HLC (UINT64_C(5000) << 16u) /* marks that differ by so much: the later one has been told */
 
 struct nemesis {
   struct run *run;
@@ -21,6 +24,8 @@ struct nemesis {
   uint32_t copy_count; /* old copies of data directories */
   struct disk copies[COPIES_MAX];
   uint32_t copy_node[COPIES_MAX];
+  uint32_t loser; /* the node that lost data last + 1; 0: none yet */
+  uint64_t lost_ns;
 };
 
 static uint32_t any_node(struct nemesis *nemesis) {
@@ -42,6 +47,7 @@ static void start_again(void *context, uint64_t node) {
   if (!nemesis->stopped && !nemesis->run->world->nodes[node].alive &&
       admin_may_run(nemesis->run->admin, (uint32_t)node)) {
     process_start(nemesis->run->world, (uint32_t)node);
+    clients_load(nemesis->run->clients, (uint32_t)node);
   }
 }
 
@@ -107,20 +113,73 @@ static void act_full_disk(struct nemesis *nemesis, uint32_t node) {
   later(nemesis, outage(nemesis), mend_disk, node);
 }
 
+static bool is_damaged(const struct disk *disk) {
+  for (size_t i = 0; i < disk->durable[SPACE_OBJECTS].count; i++) {
+    if (disk->durable[SPACE_OBJECTS].entries[i].damaged) {
+      return true;
+    }
+  }
+  return false;
+}
+
+/* Has it got back what it had lost, as far as it knows, and has it been asked for long enough to know? */
+static bool is_whole(const struct nemesis *nemesis, uint32_t node) {
+  const struct world *world = nemesis->run->world;
+  bool sure = false;
+  return world->nodes[node].alive && !world->nodes[node].paused &&
+         world->now_ns - nemesis->lost_ns > nemesis->run->plan.outage_max_ns + LOSS_KNOWN_NS &&
+         shard_loss(world->nodes[node].shard, &sure) == LOSS_NONE && sure;
+}
+
+/* One loss at a time, where each is to be made good. */
+static bool may_destroy(const struct nemesis *nemesis) {
+  const struct world *world = nemesis->run->world;
+  if (nemesis->run->plan.profile == PROFILE_HOSTILE) {
+    return true;
+  }
+  bool may = nemesis->loser == 0 || is_whole(nemesis, nemesis->loser - 1);
+  for (uint32_t i = 0; i < world->node_count; i++) {
+    may = may && !is_damaged(&world->nodes[i].disk);
+  }
+  return may;
+}
+
+static uint64_t wrote_of(const struct disk *disk) {
+  struct bytes value = BYTES_NONE;
+  bool there = disk_get_durable(disk, SPACE_META, BYTES_LITERAL(META_WROTE), &value);
+  struct reader r = reader_make(value);
+  return there ? read_u64(&r) : 0;
+}
+
+/* A copy that is only seconds old can not be told from the directory itself; of an older one the others must have
+ * heard. */
+static bool may_put_back(const struct nemesis *nemesis, uint32_t node, uint32_t copy) {
+  const struct world *world = nemesis->run->world;
+  return nemesis->run->plan.profile == PROFILE_HOSTILE ||
+         (world->nodes[node].alive && wrote_of(&nemesis->copies[copy]) != 0 &&
+          wrote_of(&world->nodes[node].disk) > wrote_of(&nemesis->copies[copy]) + LOSS_KNOWN_HLC);
+}
+
 /* The node must not be running: what is done to its disk meanwhile. */
 static void act_destroy(struct nemesis *nemesis, uint32_t node, enum feature how) {
   struct world *world = nemesis->run->world;
   struct oracle *oracle = &nemesis->run->oracle;
-  if (!admin_may_run(nemesis->run->admin, node)) {
+  if (!admin_may_run(nemesis->run->admin, node) || !may_destroy(nemesis)) {
     return;
   }
-  if (world->nodes[node].alive) {
+  bool stops = how != FEATURE_damage || prng_chance(&nemesis->prng, 500);
+  if (world->nodes[node].alive && stops) {
     process_crash(nemesis->run->world, node);
     later(nemesis, outage(nemesis), start_again, node);
   }
+  nemesis->loser = how == FEATURE_damage ? nemesis->loser : node + 1;
+  nemesis->lost_ns = world->now_ns;
   oracle_loss_begin(oracle, node);
   struct disk *disk = &world->nodes[node].disk;
-  if (how == FEATURE_empty) {
+  if (how == FEATURE_empty && nemesis->run->plan.profile == PROFILE_RECOVERABLE) {
+    disk_lose(disk);
+    story_tell(nemesis->run->story, STORY_ALL, "node %" PRIu32 ": its directory is emptied", node + 1);
+  } else if (how == FEATURE_empty) {
     disk_empty(disk);
     story_tell(nemesis->run->story, STORY_ALL, "node %" PRIu32 ": its data is gone", node + 1);
   } else if (how == FEATURE_damage) {
@@ -149,14 +208,14 @@ static void take_copy(struct nemesis *nemesis, uint32_t node) {
 }
 
 static void act_old_copy(struct nemesis *nemesis, uint32_t node) {
-  bool have = false;
-  for (uint32_t i = 0; i < nemesis->copy_count; i++) {
-    have = have || nemesis->copy_node[i] == node;
+  uint32_t copy = 0;
+  while (copy < nemesis->copy_count && nemesis->copy_node[copy] != node) {
+    copy += 1;
   }
-  if (have) {
-    act_destroy(nemesis, node, FEATURE_oldcopy);
-  } else {
+  if (copy == nemesis->copy_count) {
     take_copy(nemesis, node);
+  } else if (may_put_back(nemesis, node, copy)) {
+    act_destroy(nemesis, node, FEATURE_oldcopy);
   }
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "layouts.h"
 #include "run.h"
 
 #define EXPIRES_BASE_MS (UINT64_C(1) << 50) /* far beyond any clock here; what is above it is the number */
@@ -196,7 +197,7 @@ static bool lost_to(const struct oracle *oracle, uint32_t number, uint32_t winne
   return lost;
 }
 
-bool oracle_stands(const struct oracle *oracle, uint32_t number, const struct siblings *among) {
+static bool stands_among(const struct oracle *oracle, uint32_t number, const struct siblings *among) {
   const struct version *version = &oracle->versions[number];
   bool lww = oracle->keys[version->key].props.resolve == RESOLVE_LWW;
   for (uint32_t i = 0; i < among->count; i++) {
@@ -213,6 +214,11 @@ bool oracle_stands(const struct oracle *oracle, uint32_t number, const struct si
     }
   }
   return false;
+}
+
+bool oracle_stands(const struct oracle *oracle, uint32_t number, const struct siblings *among) {
+  const struct oracle_key *key = &oracle->keys[oracle->versions[number].key];
+  return stands_among(oracle, number, among) || stands_among(oracle, number, &key->forgotten);
 }
 
 uint64_t oracle_expiry_ms(uint32_t number) {
@@ -357,6 +363,31 @@ static void tell_commit(const struct oracle *oracle, uint32_t node, uint32_t key
   }
 }
 
+/* By what the node lives by, is it a replica of the key? */
+static bool owns(const struct oracle *oracle, uint32_t node, uint32_t key) {
+  const struct run *run = oracle->run;
+  const struct standing *standing = layouts_since(run->layouts, node, run->world->now_ns, 0);
+  if (standing == NULL) {
+    return false;
+  }
+  uint64_t replicas = layouts_get(run->layouts, standing->target)->replicas[key] |
+                      layouts_get(run->layouts, standing->base)->replicas[key];
+  return (replicas >> node & 1) != 0;
+}
+
+/* Is what the node has until now not damaged? Then, where nothing has been seen of it since its start, the view (unless
+ * NULL) shows it. */
+static bool is_readable(struct oracle *oracle, uint32_t node, uint32_t key, struct view *view) {
+  struct bytes value = BYTES_NONE;
+  enum err err = ERR_OK;
+  bool there =
+      disk_get(&oracle->run->world->nodes[node].disk, SPACE_OBJECTS, oracle->keys[key].store_key, &value, &err);
+  if (there && err == ERR_OK && view != NULL && view->siblings.count == 0) {
+    oracle_parse(oracle, key, value, &view->siblings);
+  }
+  return err == ERR_OK;
+}
+
 bool oracle_is_ignorant(const struct oracle *oracle, uint32_t node, uint32_t index) {
   const struct oracle_key *key = &oracle->keys[index];
   const struct shard *shard = oracle->run->world->nodes[node].shard;
@@ -379,6 +410,14 @@ void oracle_committed(struct oracle *oracle, uint32_t node, enum space space, st
       story_tell(oracle->run->story, index, "node %" PRIu32 " deletes the hint for node %" PRIu32 ": %s", node + 1,
                  owner, siblings_text(&view->siblings));
       hints_dropped(oracle->run, node, owner - 1, index, &view->siblings);
+    } else if (!is_readable(oracle, node, index, view)) {
+      story_tell(oracle->run->story, index, "node %" PRIu32 " loses what is damaged", node + 1);
+    } else if (owns(oracle, node, index)) {
+      const struct siblings none = {.count = 0};
+      story_tell(oracle->run->story, index, "node %" PRIu32 " forgets its copy: %s", node + 1,
+                 siblings_text(&view->siblings));
+      dead_forgotten(oracle->run, node, index, &view->siblings, &none);
+      causal_committed(oracle->run, node, index, &view->siblings, &none);
     } else {
       story_tell(oracle->run->story, index, "node %" PRIu32 " drops its copy: %s", node + 1,
                  siblings_text(&view->siblings));
@@ -406,6 +445,12 @@ void oracle_committed(struct oracle *oracle, uint32_t node, enum space space, st
   }
   mark_open(oracle, node, index, space, owner, *value, false);
   tell_commit(oracle, node, index, owner, &view->siblings, &after);
+  if (space == SPACE_OBJECTS && owns(oracle, node, index)) {
+    if (is_readable(oracle, node, index, NULL)) {
+      dead_forgotten(oracle->run, node, index, &view->siblings, &after);
+    }
+    dead_committed(oracle->run, node, index, &view->siblings, &after);
+  }
   causal_committed(oracle->run, node, index, &view->siblings, &after);
   siblings_free(&view->siblings);
   view->siblings = after;
@@ -492,8 +537,22 @@ static void hold_anywhere(struct oracle *oracle, uint32_t key, struct bitset *he
   }
 }
 
+bool oracle_is_replica(const struct oracle_key *key, uint32_t node) {
+  for (uint32_t i = 0; i < key->preference.replica_count; i++) {
+    if (key->preference.nodes[i] == node + 1) {
+      return true;
+    }
+  }
+  return false;
+}
+
 static struct bitset before_durable[PLAN_KEYS_MAX];
 static struct bitset before_all[PLAN_KEYS_MAX];
+static struct bitset before_own[PLAN_KEYS_MAX]; /* durable, and not in hints */
+
+static void hold_own(struct oracle *oracle, uint32_t node, uint32_t key, struct bitset *held) {
+  hold_table(oracle, &oracle->run->world->nodes[node].disk.durable[SPACE_OBJECTS], SPACE_OBJECTS, key, held);
+}
 
 /* What can be read on the node's disk; synced or not: nothing crashes any more. */
 static void add_standing(struct oracle *oracle, uint32_t node, enum space space, uint32_t key, struct siblings *out) {
@@ -526,7 +585,8 @@ void oracle_hinted(struct oracle *oracle, uint32_t key, bool strays, struct sibl
 
 void oracle_loss_begin(struct oracle *oracle, uint32_t node) {
   for (uint32_t i = 0; i < oracle->key_count; i++) {
-    before_durable[i] = before_all[i] = (struct bitset){.count = 0};
+    before_durable[i] = before_all[i] = before_own[i] = (struct bitset){.count = 0};
+    hold_own(oracle, node, i, &before_own[i]);
     hold_node(oracle, node, i, false, &before_durable[i]);
     hold_node(oracle, node, i, true, &before_all[i]);
   }
@@ -535,8 +595,10 @@ void oracle_loss_begin(struct oracle *oracle, uint32_t node) {
 static void judge_loss(struct oracle *oracle, uint32_t node, uint32_t key_index, bool whole) {
   const struct oracle_key *key = &oracle->keys[key_index];
   struct bitset here = {.count = 0};
+  struct bitset own = {.count = 0};
   struct bitset anywhere = {.count = 0};
   if (!oracle->gone[node]) {
+    hold_own(oracle, node, key_index, &own);
     hold_node(oracle, node, key_index, false, &here);
   }
   hold_anywhere(oracle, key_index, &anywhere);
@@ -545,12 +607,16 @@ static void judge_loss(struct oracle *oracle, uint32_t node, uint32_t key_index,
     if (whole && bitset_has(&before_durable[key_index], i) && !bitset_has(&here, i)) {
       version->copy_destroyed = true;
     }
+    if (whole && bitset_has(&before_own[key_index], i) && !bitset_has(&own, i)) {
+      version->lost |= UINT64_C(1) << node;
+    }
     bool last = bitset_has(&before_all[key_index], i) && !bitset_has(&anywhere, i);
     if (last && (version->dw == 0 || version->copy_destroyed)) {
       version->destroyed = true;
     }
   }
   free(here.words);
+  free(own.words);
   free(anywhere.words);
 }
 
@@ -559,6 +625,7 @@ void oracle_loss_end(struct oracle *oracle, uint32_t node, bool whole) {
     judge_loss(oracle, node, i, whole);
     free(before_durable[i].words);
     free(before_all[i].words);
+    free(before_own[i].words);
   }
   oracle->disk_destroyed[node] = oracle->disk_destroyed[node] || whole;
   oracle->any_destroyed = oracle->any_destroyed || whole;
@@ -660,6 +727,7 @@ void oracle_deinit(struct oracle *oracle) {
     free(key->versions);
     free(key->times);
     free(key->open);
+    siblings_free(&key->forgotten);
     for (uint32_t node = 0; node < RUN_NODES_MAX; node++) {
       for (uint32_t owner = 0; owner <= RUN_NODES_MAX; owner++) {
         siblings_free(&oracle->views[node][i][owner].siblings);

@@ -47,6 +47,7 @@ struct version {
   struct dot dot;
   uint64_t accepted, durable, primary; /* nodes that had it, while its put was under way; a bit each */
   uint64_t taken;                      /* those that have ever had it, as replicas or for others */
+  uint64_t lost;                       /* those whose durable copy was destroyed at some time */
   uint64_t settled;                    /* those that had it durably as a replica */
   uint16_t hinted[RUN_NODES_MAX];      /* by node: whom it kept it for, a bit each */
   uint32_t coordinator;                /* index + 1 of the node that stamped it; 0: not known */
@@ -69,8 +70,9 @@ struct oracle_key {
   uint32_t version_count, version_capacity;
   uint32_t *open; /* numbers of puts without an answer; owned */
   uint32_t open_count, open_capacity;
-  bool limit_reached; /* an object of it had CLOCK_PAIRS_MAX entries: false siblings may be true */
-  bool unreadable;    /* a copy is damaged */
+  struct siblings forgotten; /* deletions that an owner has reaped */
+  bool limit_reached;        /* an object of it had CLOCK_PAIRS_MAX entries: false siblings may be true */
+  bool unreadable;           /* a copy is damaged */
 };
 
 struct view {
@@ -125,6 +127,8 @@ void oracle_commit_failed(struct oracle *oracle, uint32_t node, const struct dis
  * too. */
 void oracle_loss_begin(struct oracle *oracle, uint32_t node);
 void oracle_loss_end(struct oracle *oracle, uint32_t node, bool whole);
+/* By the ring of the end: see oracle_place. `node` from 0. */
+bool oracle_is_replica(const struct oracle_key *key, uint32_t node);
 /* Adds what stands in hints that nobody has taken yet; `strays`: and on all nodes. */
 void oracle_hinted(struct oracle *oracle, uint32_t key, bool strays, struct siblings *out);
 /* The node has died for good; or only seemed to have. */

@@ -8,8 +8,12 @@
 
 #define MILLISECOND UINT64_C(1000000)
 #define SECOND UINT64_C(1000000000)
-#define MOVE_BYTES_PER_S (UINT64_C(64) << 20)
+#define BACKGROUND_BYTES_PER_S (UINT64_C(64) << 20)
+#define BACKGROUND_LEAST 8192u
 #define LARGE_BYTES_PER_S (UINT64_C(1) << 20) /* at least, where values are large: moves come to an end */
+
+#define TREE_BITS_LEAST 7u /* as many leaves as partitions */
+#define TREE_BITS_MOST 12u
 
 static const char *const feature_names[FEATURE_COUNT] = {
 #define X(name, per_mille) #name,
@@ -88,7 +92,8 @@ static struct shard_tunables tunables_default(void) {
       .peer_timeout_ns = 1500 * MILLISECOND,
       .small_value_bytes = 16384,
       .value_max_bytes = VALUE_MAX_BYTES_DEFAULT,
-      .move_bytes_per_s = MOVE_BYTES_PER_S,
+      .background = {.bytes_per_s = BACKGROUND_BYTES_PER_S, .target_ns = 50 * MILLISECOND},
+      .hints = true,
       .fold_records = HISTORY_FOLD_AT,
   };
 }
@@ -166,7 +171,7 @@ static void draw_changes(struct plan *plan) {
   struct prng prng;
   prng_init(&prng, plan->seed ^ UINT64_C(0x6c61796f757473));
   bool changes = prng_chance(&prng, 600);
-  for (uint32_t i = FEATURE_add; i < FEATURE_COUNT; i++) {
+  for (uint32_t i = FEATURE_add; i <= FEATURE_strict; i++) {
     plan->on[i] = prng_chance(&prng, feature_odds[i]) && (changes || i == FEATURE_strict);
   }
   plan->spares = some(&prng, 0, PLAN_SPARES_MAX);
@@ -178,11 +183,11 @@ static void draw_changes(struct plan *plan) {
   }
   plan->change_max_ns = scaled(&prng, 200 * MILLISECOND, 15 * SECOND);
   bool throttled = prng_chance(&prng, 300);
-  uint64_t throttle = scaled(&prng, 2048, MOVE_BYTES_PER_S);
+  uint64_t throttle = scaled(&prng, BACKGROUND_LEAST, BACKGROUND_BYTES_PER_S);
   if (plan->on[FEATURE_large] && throttle < LARGE_BYTES_PER_S) {
     throttle = LARGE_BYTES_PER_S;
   }
-  plan->tunables.move_bytes_per_s = throttled ? throttle : plan->tunables.move_bytes_per_s;
+  plan->tunables.background.bytes_per_s = throttled ? throttle : plan->tunables.background.bytes_per_s;
   bool folds = prng_chance(&prng, 500);
   uint32_t fold = (uint32_t)scaled(&prng, 1, 16);
   plan->tunables.fold_records = folds ? fold : plan->tunables.fold_records;
@@ -194,6 +199,68 @@ static void draw_changes(struct plan *plan) {
   }
 }
 
+/* Where a node is to learn from the others what it has lost, those who know must be there to tell, and what was lost
+ * must be with them. */
+static void plan_quieten(struct plan *plan) {
+  static const enum feature loud[] = {FEATURE_clog,  FEATURE_split, FEATURE_oneway,    FEATURE_bridge, FEATURE_flap,
+                                      FEATURE_reset, FEATURE_crash, FEATURE_syncfails, FEATURE_pause,  FEATURE_weeks};
+  for (uint32_t i = 0; i < sizeof loud / sizeof loud[0]; i++) {
+    plan->on[loud[i]] = false;
+  }
+  plan->duration_ns = plan->duration_ns < 25 * SECOND ? 25 * SECOND : plan->duration_ns;
+  plan->outage_max_ns = plan->outage_max_ns < 4 * SECOND ? plan->outage_max_ns : 4 * SECOND;
+}
+
+void plan_settle(struct plan *plan) {
+  bool changes = plan_changes_members(plan);
+  plan->tunables.sync_round_ns = plan->on[FEATURE_sync] ? plan->tunables.sync_round_ns : 0;
+  plan->tunables.hints = plan->tunables.hints || !plan->on[FEATURE_sync];
+  if (plan->profile == PROFILE_HOSTILE) {
+    return;
+  }
+  plan->on[FEATURE_damage] = plan->on[FEATURE_damage] && !changes;
+  plan->on[FEATURE_empty] = plan->on[FEATURE_empty] && !changes && plan->nodes > 1;
+  plan->on[FEATURE_oldcopy] = plan->on[FEATURE_oldcopy] && !changes && plan->nodes > 1;
+  if (plan->on[FEATURE_empty] || plan->on[FEATURE_oldcopy]) {
+    plan_quieten(plan);
+  }
+  plan->on[FEATURE_calm] =
+      plan->on[FEATURE_calm] && !plan->on[FEATURE_damage] && !plan->on[FEATURE_empty] && !plan->on[FEATURE_oldcopy];
+}
+
+/* The same for what is lost on disks, and for finding it: in some runs only, since those are quiet. */
+static void draw_losses(struct plan *plan) {
+  struct prng prng;
+  prng_init(&prng, plan->seed ^ UINT64_C(0x7363727562));
+  plan->tunables.scrub_round_ns = scaled(&prng, 200 * MILLISECOND, 20 * SECOND);
+  bool quiet = prng_chance(&prng, 300) || plan->profile == PROFILE_HOSTILE;
+  plan->on[FEATURE_empty] = plan->on[FEATURE_empty] && quiet;
+  plan->on[FEATURE_oldcopy] = plan->on[FEATURE_oldcopy] && quiet;
+  plan->on[FEATURE_load] = prng_chance(&prng, feature_odds[FEATURE_load]);
+}
+
+/* The same for the comparing of replicas. */
+static void draw_sync(struct plan *plan) {
+  struct prng prng;
+  prng_init(&prng, plan->seed ^ UINT64_C(0x6d65726b6c65));
+  plan->tree_bits = some(&prng, TREE_BITS_LEAST, TREE_BITS_MOST);
+  bool throttled = prng_chance(&prng, 300);
+  uint64_t throttle = scaled(&prng, BACKGROUND_LEAST, BACKGROUND_BYTES_PER_S);
+  plan->tunables.background.bytes_per_s = throttled ? throttle : plan->tunables.background.bytes_per_s;
+  plan->on[FEATURE_sync] = prng_chance(&prng, feature_odds[FEATURE_sync]);
+  plan->tunables.sync_round_ns = scaled(&prng, 200 * MILLISECOND, 20 * SECOND);
+  plan->tunables.hints = !prng_chance(&prng, 150);
+}
+
+/* And for what background work is granted. */
+static void draw_background(struct plan *plan) {
+  struct prng prng;
+  prng_init(&prng, plan->seed ^ UINT64_C(0x61646d6974));
+  plan->on[FEATURE_strained] = prng_chance(&prng, feature_odds[FEATURE_strained]);
+  uint64_t target_ns = scaled(&prng, MILLISECOND, SECOND);
+  plan->tunables.background.target_ns = plan->on[FEATURE_strained] ? 0 : target_ns;
+}
+
 void plan_draw(struct plan *plan, uint64_t seed, enum profile profile) {
   struct prng prng;
   memset(plan, 0, sizeof *plan);
@@ -203,15 +270,37 @@ void plan_draw(struct plan *plan, uint64_t seed, enum profile profile) {
   for (uint32_t i = 0; i < FEATURE_add; i++) {
     plan->on[i] = prng_chance(&prng, feature_odds[i]);
   }
-  if (profile == PROFILE_RECOVERABLE) {
-    plan->on[FEATURE_empty] = plan->on[FEATURE_oldcopy] = plan->on[FEATURE_damage] = false;
-  }
   draw_shape(plan, &prng);
   draw_tunables(plan, &prng);
   draw_faults(plan, &prng);
   draw_props(plan, &prng);
   draw_clients(plan, &prng);
   draw_changes(plan);
+  draw_sync(plan);
+  draw_losses(plan);
+  draw_background(plan);
+}
+
+void plan_torture(struct plan *plan) {
+  struct prng prng;
+  prng_init(&prng, plan->seed ^ UINT64_C(0x746f6d6273));
+  plan->on[FEATURE_delete] = plan->on[FEATURE_sync] = true;
+  plan->on[FEATURE_jump] = plan->on[FEATURE_drift] = false;
+  bool calm = plan->on[FEATURE_calm];
+  plan->on[FEATURE_crash] = !calm && prng_chance(&prng, 800);
+  plan->on[FEATURE_weeks] = !calm && prng_chance(&prng, 400);
+  plan->skew_max_ms = (int64_t)scaled(&prng, 1, 2000);
+  plan->partitions = 1u << some(&prng, 0, 3);
+  plan->keys = some(&prng, 1, 4);
+  plan->clients = some(&prng, 1, 5);
+  plan->delete_per_mille = some(&prng, 200, 700);
+  plan->think_max_ns = scaled(&prng, 20 * MILLISECOND, SECOND);
+  plan->outage_max_ns = scaled(&prng, 100 * MILLISECOND, 30 * SECOND);
+  plan->duration_ns = between(&prng, 10 * SECOND, 40 * SECOND);
+  plan->tunables.sync_round_ns = scaled(&prng, 50 * MILLISECOND, SECOND);
+  plan->tunables.background.bytes_per_s = BACKGROUND_BYTES_PER_S;
+  plan->tunables.heartbeat_ns = scaled(&prng, 50 * MILLISECOND, 250 * MILLISECOND);
+  plan->tunables.request_timeout_ns = scaled(&prng, 300 * MILLISECOND, 2 * SECOND);
 }
 
 void plan_light(struct plan *plan) {

@@ -12,7 +12,8 @@
 #include "seam/seam.h"
 #include "seam/config.h"
 
-/* Recoverable: whatever fails comes back with all that it had made durable; safety and liveness are checked.
+/* Recoverable: whatever fails comes back with all that it had made durable, or one at a time loses some of it where
+ * others have it; safety and liveness are checked.
  * Hostile: disks are lost, put back and damaged too, more at once than there are replicas; safety only, less what these
  * failures themselves destroyed, which is computed. */
 enum profile { PROFILE_RECOVERABLE, PROFILE_HOSTILE };
@@ -41,9 +42,9 @@ enum profile { PROFILE_RECOVERABLE, PROFILE_HOSTILE };
   X(skew, 500)     /* wall clocks differ */                                       \
   X(drift, 300)    /* and run at different speeds */                              \
   X(jump, 300)     /* and jump both ways */                                       \
-  X(empty, 400)    /* hostile: a data directory is emptied */                     \
-  X(oldcopy, 400)  /* hostile: an old copy of one is put back */                  \
-  X(damage, 300)   /* hostile: bits flip on a disk */                             \
+  X(empty, 400)    /* a data directory is emptied; recoverable: one at a time */  \
+  X(oldcopy, 400)  /* an old copy of one is put back; the same */                 \
+  X(damage, 300)   /* bits flip on a disk; recoverable: on one, and members stay */ \
   X(blind, 400)    /* clients that SET without having read */                     \
   X(ignorant, 300) /* that put with an empty context: siblings arise */           \
   X(delete, 400)                                                                  \
@@ -67,7 +68,10 @@ enum profile { PROFILE_RECOVERABLE, PROFILE_HOSTILE };
   X(reweigh, 300)                                                                 \
   X(deadremove, 200) /* nodes die for good, and are removed or replaced */        \
   X(calm, 250)       /* where membership changes: nothing else does */            \
-  X(strict, 400)     /* clients that want R and W primaries, R + W > N */
+  X(strict, 400)     /* clients that want R and W primaries, R + W > N */      \
+  X(sync, 600)       /* replicas compare what they have, without being read */ \
+  X(strained, 300)   /* clients are never served as fast as is wanted: background work gets as little as may be */ \
+  X(load, 200)       /* one who loads all keys through each node that has just started; half of them are cold */
 /* clang-format on */
 
 enum feature {
@@ -93,6 +97,7 @@ struct plan {
   uint64_t duration_ns;
   struct shard_tunables tunables;
   uint32_t value_memory_bytes;
+  uint32_t tree_bits;
   /* network */
   uint32_t drop_per_mille, duplicate_per_mille, reorder_per_mille;
   uint64_t delay_max_ns, reorder_max_ns;
@@ -123,6 +128,12 @@ void plan_light(struct plan *plan);
 const char *feature_name(enum feature feature);
 bool feature_find(const char *name, enum feature *feature);
 const char *profile_name(enum profile profile);
+/* Makes of it a run in which what was deleted is forgotten all the time: few keys, mostly deleted, rounds of comparing
+ * that follow each other fast, clocks that stand close together; nodes that come back after weeks. */
+void plan_torture(struct plan *plan);
+/* Takes away what may not be together: where each loss on a disk is to be made good, members do not change, for a node
+ * that keeps what it does not own has nobody to mend it for it, and those who know what was lost are there to tell. */
+void plan_settle(struct plan *plan);
 /* One line for people. */
 void plan_print(const struct plan *plan);
 

@@ -10,14 +10,17 @@
 
 enum plant plant_active = PLANT_none;
 
+enum circumstance { WHERE_any, WHERE_changes, WHERE_losses, WHERE_deletions };
+
 struct planted {
   const char *name;
   enum check check;
+  enum circumstance where;
   const char *sentence;
 };
 
-static const struct planted planted[PLANT_COUNT] = {{"none", CHECK_assert, "nothing is wrong"},
-#define X(name, checker, sentence) {#name, CHECK_##checker, sentence},
+static const struct planted planted[PLANT_COUNT] = {{"none", CHECK_assert, WHERE_any, "nothing is wrong"},
+#define X(name, checker, where, sentence) {#name, CHECK_##checker, WHERE_##where, sentence},
                                                     PLANT_TABLE(X)
 #undef X
 };
@@ -55,12 +58,22 @@ static void print_proof(const struct planted *bug, const struct summary *sum) {
   (void)fflush(stdout);
 }
 
-/* What a change of the members can break is looked for where they change. */
-static void change_members(struct change_of_plan *change) {
+/* Some bugs show only where members change, or where disks lose something. */
+static void go_where(enum circumstance where, struct change_of_plan *change) {
   static const enum feature changes[] = {FEATURE_add, FEATURE_remove, FEATURE_replace, FEATURE_reweigh};
+  bool changing = where == WHERE_changes;
+  bool losing = where == WHERE_losses;
+  change->torture = change->torture || where == WHERE_deletions;
   for (uint32_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
-    change->with[changes[i]] = true;
+    change->with[changes[i]] = change->with[changes[i]] || changing;
+    change->without[changes[i]] = change->without[changes[i]] || losing;
   }
+  change->without[FEATURE_sync] = change->without[FEATURE_sync] || changing; /* it would mend what they spoil */
+  change->without[FEATURE_deadremove] = change->without[FEATURE_deadremove] || losing;
+  change->with[FEATURE_empty] = change->with[FEATURE_empty] || losing;
+  change->with[FEATURE_damage] = change->with[FEATURE_damage] || losing;
+  change->with[FEATURE_strict] = change->with[FEATURE_strict] || losing;
+  change->with[FEATURE_load] = change->with[FEATURE_load] || losing;
 }
 
 static bool prove(enum plant plant, const struct exploration *asked, bool first) {
@@ -75,9 +88,7 @@ static bool prove(enum plant plant, const struct exploration *asked, bool first)
     exploration.first = asked->first + done;
     exploration.runs = seeds - done < most ? seeds - done : most;
     exploration.quiet = true;
-    if (bug->check == CHECK_move || bug->check == CHECK_ring) {
-      change_members(&exploration.change);
-    }
+    go_where(bug->where, &exploration.change);
     explore(&exploration, &summary);
     add(&sum, &summary);
     done += exploration.runs;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "replica/tree.h"
 #include "seam/step.h"
 
 #define MILLISECOND UINT64_C(1000000)
@@ -242,11 +243,21 @@ void process_start(struct world *world, uint32_t index) {
   config->buckets = read_paper(node, BYTES_LITERAL(META_BUCKETS), &node->buckets);
   config->layout = read_paper(node, BYTES_LITERAL(META_LAYOUT), &node->layout);
   config->moves = read_paper(node, BYTES_LITERAL(META_MOVES), &node->moves);
+  config->scrub = read_paper(node, BYTES_LITERAL(META_SCRUB), &node->scrub);
+  config->wrote = read_paper(node, BYTES_LITERAL(META_WROTE), &node->wrote);
+  config->loss = read_paper(node, BYTES_LITERAL(META_LOSS), &node->loss);
+  config->lives = read_paper(node, BYTES_LITERAL(META_LIVES), &node->lives);
+  config->floors = read_paper(node, BYTES_LITERAL(META_FLOORS), &node->floors);
+  config->low = read_paper(node, BYTES_LITERAL(META_LOW), &node->low);
   struct bytes ignored;
   enum err err = ERR_OK;
   config->sealed = disk_get(&node->disk, SPACE_META, BYTES_LITERAL(META_SEALED), &ignored, &err);
   node->memory = memory_take(shard_size());
   node->value_memory = memory_take(world->value_memory_bytes);
+  node->tree_memory = calloc(1, tree_memory_bytes(world->tree_bits));
+  ASSERT(node->tree_memory != NULL);
+  config->tree_memory = node->tree_memory;
+  config->tree_bits = world->tree_bits;
   config->value_memory = node->value_memory;
   config->value_memory_bytes = world->value_memory_bytes;
   node->shard = shard_init(node->memory, config);
@@ -263,6 +274,7 @@ static size_t give_back(struct node *node) {
   size_t leaked = shard_value_pool(node->shard)->used_bytes;
   memory_give(node->memory, shard_size());
   memory_give(node->value_memory, node->config.value_memory_bytes);
+  free(node->tree_memory);
   node->shard = NULL;
   return leaked;
 }
@@ -340,9 +352,32 @@ void process_deinit(struct world *world, uint32_t index) {
   free(node->buckets);
   free(node->layout);
   free(node->moves);
+  free(node->scrub);
+  free(node->wrote);
+  free(node->loss);
+  free(node->lives);
+  free(node->floors);
+  free(node->low);
   if (node->alive) {
     (void)process_stop(world, index);
   }
+}
+
+/* The same value with a bit of it flipped; false when it has no value to flip one of. */
+static bool flip(struct blob *blob) {
+  struct object object;
+  struct sibling sibling;
+  enum err err = blob == NULL ? ERR_NOMEM : object_open(&object, blob_bytes(blob));
+  struct sibling_cursor cursor;
+  if (err != ERR_OK) {
+    return false;
+  }
+  cursor = object_siblings(&object);
+  if (!sibling_next(&cursor, &sibling) || sibling.value.size == 0) {
+    return false;
+  }
+  blob->data[sibling.value.data - blob->data] ^= 1u;
+  return true;
 }
 
 /* -- what happens to it -------------------------------------------------------------------- */
@@ -370,12 +405,19 @@ static void on_read(struct world *world, const struct entry *entry) {
   bool there = disk_get(&node->disk, entry->space, key, &value, &err);
   in.read.token = entry->token;
   in.read.err = entry->err != ERR_OK ? entry->err : err;
-  if (there && in.read.err == ERR_OK) {
+  bool flips = in.read.err == ERR_CORRUPT && world->flips_read;
+  if (there && (in.read.err == ERR_OK || flips)) {
     blob = blob_copy(shard_pool(node->shard), value);
     in.read.err = blob == NULL ? ERR_NOMEM : ERR_OK;
   }
-  if (in.read.err == ERR_OK && world->watch.read != NULL) {
-    world->watch.read(world->watch.context, entry->node, entry->space, key, there ? value : BYTES_NONE);
+  if (flips && !flip(blob)) {
+    blob_put(blob);
+    blob = NULL;
+    in.read.err = ERR_CORRUPT;
+  }
+  if ((in.read.err == ERR_OK || in.read.err == ERR_CORRUPT) && world->watch.read != NULL) {
+    bool readable = there && in.read.err == ERR_OK;
+    world->watch.read(world->watch.context, entry->node, entry->space, key, readable ? value : BYTES_NONE);
   }
   in.read.value = blob;
   process_step(world, entry->node, &in);
@@ -401,10 +443,13 @@ static void on_scan(struct world *world, const struct entry *entry) {
       in.scan.end = false;
       break;
     }
-    if (found->damaged) {
+    if (found->damaged && in.scan.count > 0) { /* before damage a scan ends; one that begins there passes over it */
       in.scan.end = false;
-      in.scan.err = in.scan.count == 0 ? ERR_CORRUPT : ERR_OK;
       break;
+    }
+    if (found->damaged) {
+      in.scan.gap = true;
+      continue;
     }
     struct scan_entry *out = &entries[in.scan.count];
     *out = (struct scan_entry){.key = blob_copy(shard_pool(node->shard), found->key)};

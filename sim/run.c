@@ -18,8 +18,13 @@
 #define SECOND UINT64_C(1000000000)
 #define FORMING_MAX_NS (120 * SECOND)
 #define DRAIN_MAX_NS (180 * SECOND)
-#define REST_MAX_NS (600 * SECOND) /* within which all changes of membership come to an end after healing */
-#define SETTLE_NS (5 * SECOND)     /* more than promises and the detection of failures take */
+#define REST_MAX_NS (600 * SECOND)  /* within which all changes of membership come to an end after healing */
+#define SYNC_MAX_NS (300 * SECOND)  /* and replicas have compared all that they have */
+#define CLEAN_MAX_NS (120 * SECOND) /* and what was deleted has been forgotten, with so many rounds of comparing: */
+#define CLEAN_ROUNDS 12u
+#define CLEAN_LATER_MS (UINT64_C(28) * 24 * 3600 * 1000)
+#define SETTLE_NS (5 * SECOND)          /* more than promises and the detection of failures take */
+#define WAITSYNC_TOKEN (UINT64_MAX - 1) /* no client's */
 #define ROUNDS 2u
 #define ROUNDS_MAX 40u /* where clocks were truncated, replicas may need many exchanges */
 
@@ -42,6 +47,11 @@ bool result_failed(const struct result *result) {
 
 static void saw_reply(void *context, uint32_t node, const struct reply *reply) {
   struct run *run = context;
+  if (reply->token == WAITSYNC_TOKEN) {
+    run->waited = true;
+    run->wait_err = reply->err;
+    return;
+  }
   if (run->admin != NULL && admin_replied(run->admin, reply)) {
     return;
   }
@@ -76,9 +86,15 @@ static void saw_sent(void *context, uint32_t from, uint32_t to, const struct mes
   struct run *run = context;
   uint32_t owner = 0;
   int key = -1;
-  if (run->story != NULL && message->type >= MESSAGE_WRITE && message->key.size > POSITION_BYTES) {
+  bool carries = message->type == MESSAGE_WRITE && run->plan.on[FEATURE_damage];
+  bool told = run->story != NULL && message->type >= MESSAGE_WRITE;
+  if ((carries || told) && message->key.size > POSITION_BYTES) {
     key = oracle_find_key(&run->oracle, SPACE_OBJECTS, message->key, &owner);
   }
+  if (key >= 0 && carries) {
+    whole_saw(run, from, (uint32_t)key, "sends", message->object);
+  }
+  key = told ? key : -1;
   if (key >= 0 && (message->type == MESSAGE_WRITE || message->type == MESSAGE_FORWARD)) {
     struct siblings siblings = {.count = 0};
     if (message->type == MESSAGE_WRITE) {
@@ -135,6 +151,10 @@ static void saw_news(void *context, uint32_t node, enum node_news news) {
   bool losses = run->oracle.loose || run->oracle.any_destroyed || run->plan.profile == PROFILE_HOSTILE;
   if (words[news] != NULL) {
     story_tell(run->story, STORY_ALL, "node %" PRIu32 " %s", node + 1, words[news]);
+  }
+  if (news == NEWS_CRASHING) {
+    tree_node_judge(run, node);
+    whole_past_judge(run, node);
   }
   if (news == NEWS_CRASHING && losses) {
     oracle_loss_begin(&run->oracle, node);
@@ -349,19 +369,62 @@ static void write_all(struct run *run) {
   siblings_free(&probe.siblings);
 }
 
+/* Has every node got back what it had lost? */
+static bool all_whole(const struct run *run, char *why, size_t room) {
+  for (uint32_t i = 0; i < run->world->node_count; i++) {
+    bool sure = true;
+    if (run->world->nodes[i].alive && shard_loss(run->world->nodes[i].shard, &sure) != LOSS_NONE) {
+      (void)snprintf(why, room, "node %" PRIu32 " has not got back what it had lost", i + 1);
+      return false;
+    }
+  }
+  return true;
+}
+
 /* Changes of membership come to an end, hints and strays are handed over. */
 static bool come_to_rest(struct run *run, bool judged) {
   char why[CHECK_TEXT_BYTES] = "";
-  bool rest = admin_at_rest(run->admin, why, sizeof why);
+  bool rest = admin_at_rest(run->admin, why, sizeof why) && all_whole(run, why, sizeof why);
   for (uint64_t waited = 0; waited < REST_MAX_NS && !rest; waited += SECOND) {
     world_run(run->world, run->world->now_ns + SECOND);
-    rest = admin_at_rest(run->admin, why, sizeof why);
+    rest = admin_at_rest(run->admin, why, sizeof why) && all_whole(run, why, sizeof why);
   }
   run->checks.looked[CHECK_live] += 1;
   if (!rest && judged) {
     check_fail(run, CHECK_live, CHECK_NO_KEY, "%" PRIu64 " s after healing: %s", REST_MAX_NS / SECOND, why);
   }
   return rest;
+}
+
+/* What was deleted is forgotten when everybody has it and every clock is beyond it: those that are behind catch up with
+ * those that have been ahead. */
+static void clean_all(struct run *run) {
+  uint64_t most_ns = CLEAN_MAX_NS + CLEAN_ROUNDS * run->plan.tunables.sync_round_ns;
+  drain_hints(run);
+  run->world->extra_ms += CLEAN_LATER_MS;
+  for (uint64_t waited = 0; waited < most_ns && !clean_is_reached(run); waited += SECOND) {
+    world_run(run->world, run->world->now_ns + SECOND);
+  }
+  clean_judge(run);
+}
+
+/* Replicas find and mend what differs by themselves. */
+static void compare_all(struct run *run) {
+  struct command command = {.kind = COMMAND_WAITSYNC, .token = WAITSYNC_TOKEN, .timeout_ns = SYNC_MAX_NS};
+  drain_hints(run);
+  bool sent = world_command(run->world, member_from(run, 0), &command);
+  ASSERT(sent);
+  for (uint64_t waited = 0; waited < SYNC_MAX_NS + SECOND && !run->waited; waited += SECOND) {
+    world_run(run->world, run->world->now_ns + SECOND);
+  }
+  run->checks.looked[CHECK_live] += 1;
+  if (!run->waited || run->wait_err != ERR_OK) {
+    check_fail(run, CHECK_live, CHECK_NO_KEY, "%" PRIu64 " s after healing replicas still differ, as they say",
+               SYNC_MAX_NS / SECOND);
+  }
+  for (uint32_t key = 0; key < run->oracle.key_count; key++) {
+    converge_judge(run, key);
+  }
 }
 
 static void judge(struct run *run) {
@@ -372,6 +435,10 @@ static void judge(struct run *run) {
   const struct ring *ring = admin_ring(run->admin);
   if (ring->partition_count > 0) { /* else all members have lost what they knew: there is no cluster any more */
     oracle_place(&run->oracle, ring);
+  }
+  if (recoverable && run->plan.on[FEATURE_sync]) {
+    clean_all(run);
+    compare_all(run);
   }
   for (uint32_t round = 0; round < ROUNDS_MAX && (round < ROUNDS || (recoverable && !replicas_equal(run))); round++) {
     bool judge_live = recoverable && round == 0;
@@ -399,6 +466,7 @@ static void judge(struct run *run) {
   }
   if (recoverable) {
     hints_judge(run);
+    whole_judge(run);
     write_all(run);
   }
   const struct shard_tunables *tunables = &run->plan.tunables;
@@ -406,6 +474,7 @@ static void judge(struct run *run) {
   clients_judge(run->clients);
   if (recoverable) {
     ring_judge(run);
+    tree_judge(run);
     bounds_judge(run);
   }
 }
@@ -489,8 +558,10 @@ void run_once(const struct plan *plan, bool tell, bool all, struct result *resul
   run->world = world;
   world_init(world, plan->seed);
   world->value_memory_bytes = plan->value_memory_bytes;
+  world->tree_bits = plan->tree_bits;
   world->incarnations_repeat = PLANTED(dot_reused);
   world->objects_forgotten = PLANTED(object_forgotten);
+  world->flips_read = PLANTED(damage_served);
   world->watch = (struct watch){.context = run,
                                 .replied = saw_reply,
                                 .sent = saw_sent,

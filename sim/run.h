@@ -1,8 +1,8 @@
 /* One run: a plan, the world that it makes, who uses it, who breaks it, who looks on.
  *
  *   1. the cluster is formed        2. clients work, the nemesis breaks, administrators change who is in
- *   3. all is healed                4. changes come to an end, hints drain    5. every key is read through every node
- *      with R = N, and so repaired
+ *   3. all is healed                4. changes come to an end, hints drain; in runs where replicas compare what they
+ *      have they are equal then       5. every key is read through every node with R = N, and so repaired
  *   6. the checkers judge           7. every key is written once more         8. nothing may be left under way
  */
 #ifndef GRAMME_SIM_RUN_H
@@ -34,6 +34,8 @@ struct run {
   struct checks checks;
   struct story *story; /* NULL: not told */
   uint32_t changes;    /* of membership that were made */
+  bool waited;         /* WAITSYNC has been answered */
+  enum err wait_err;
 };
 
 /* What is left of a run; no pointers, so that it can be sent from process to process. */

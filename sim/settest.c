@@ -140,7 +140,7 @@ static void form(struct settest *test, bool lww) {
                                     .peer_timeout_ns = 3 * SECOND / 2,
                                     .small_value_bytes = 16384,
                                     .value_max_bytes = VALUE_MAX_BYTES_DEFAULT,
-                                    .move_bytes_per_s = UINT64_C(64) << 20,
+                                    .background = {.bytes_per_s = UINT64_C(64) << 20, .target_ns = UINT64_C(50000000)},
                                     .fold_records = HISTORY_FOLD_AT};
   for (uint32_t i = 0; i < NODES; i++) {
     (void)world_add_node(world, PARTITIONS, &tunables);

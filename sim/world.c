@@ -111,6 +111,7 @@ void world_init(struct world *world, uint64_t seed) {
   queue_init(&world->queue);
   world->now_ns = 1000 * MILLISECOND;
   world->value_memory_bytes = 16u << 20;
+  world->tree_bits = 10;
   world->effects = calloc(1, sizeof *world->effects);
   ASSERT(world->effects != NULL);
   world->network.delay_min_ns = MILLISECOND / 10;

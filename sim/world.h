@@ -26,7 +26,7 @@ struct node {
   bool paused;
   uint32_t life;   /* counts starts and crashes: what belongs to an earlier one is dropped */
   uint32_t pauses; /* counts them */
-  void *memory, *value_memory;
+  void *memory, *value_memory, *tree_memory;
   struct shard *shard; /* NULL while it is not alive */
   struct disk disk;
   struct clock clock;
@@ -37,7 +37,8 @@ struct node {
   uint64_t commit_ns;   /* when its last commit completes: they are in order */
   struct entry *parked; /* what happened to it while it was paused, in order */
   size_t parked_count, parked_capacity;
-  uint8_t *history, *buckets, *layout, *moves; /* what config borrows, copied at the start */
+  uint8_t *history, *buckets, *layout, *moves, *scrub, *wrote, *loss, *lives, *floors,
+      *low; /* what config borrows, copied at the start */
   struct shard_config config;
 };
 
@@ -67,12 +68,14 @@ struct world {
   uint64_t steps;
   uint32_t node_count;
   uint32_t value_memory_bytes;
+  uint32_t tree_bits;
   struct node nodes[NODES_MAX];
   struct network network;
   uint64_t disk_min_ns, disk_max_ns;
   uint32_t busy_per_mille;      /* commits that are answered BUSY or NOSPACE */
   uint32_t readerror_per_mille; /* reads that are answered IO */
   bool incarnations_repeat;     /* a planted bug: a node forgets to take a new one at its start */
+  bool flips_read;              /* another: what is damaged is read as it is, with a bit that has flipped */
   bool objects_forgotten;       /* another: a crash loses an object that was durable */
   struct queue queue;
   struct effects *effects;

@@ -1,5 +1,5 @@
-/* converge: when hints have been delivered and every key has been read with R = N through every node, all replicas of a
- * key hold equal bytes. */
+/* converge: when hints have been delivered and all replicas have compared what they have (or, in runs where they do
+ * not, every key has been read with R = N through every node), all replicas of a key hold equal bytes. */
 #include <inttypes.h>
 
 #include "run.h"

@@ -115,8 +115,12 @@ void move_dropped(struct run *run, uint32_t node, uint32_t key, const struct sib
 
 void move_stopped(struct run *run, uint32_t node) {
   const struct disk *disk = &run->world->nodes[node].disk;
+  size_t damaged = 0; /* what nobody can read nobody can hand over */
+  for (size_t i = 0; i < disk->visible[SPACE_OBJECTS].count; i++) {
+    damaged += disk->visible[SPACE_OBJECTS].entries[i].damaged ? 1 : 0;
+  }
   run->checks.looked[CHECK_move] += 1;
-  if (disk->visible[SPACE_OBJECTS].count != 0 || disk->visible[SPACE_HINTS].count != 0) {
+  if (disk->visible[SPACE_OBJECTS].count != damaged || disk->visible[SPACE_HINTS].count != 0) {
     check_fail(run, CHECK_move, CHECK_NO_KEY,
                "node %" PRIu32 " says that it has nothing left, and has %zu objects and %zu hints", node + 1,
                disk->visible[SPACE_OBJECTS].count, disk->visible[SPACE_HINTS].count);
@@ -128,15 +132,12 @@ void move_judge(struct run *run, uint32_t key_index) {
   for (uint32_t i = 0; i < run->world->node_count; i++) {
     struct bytes value = BYTES_NONE;
     enum err err = ERR_OK;
-    bool owner = false;
-    for (uint32_t j = 0; j < key->preference.replica_count; j++) {
-      owner = owner || key->preference.nodes[j] == i + 1;
-    }
-    if (owner || !run->world->nodes[i].alive) {
+    if (oracle_is_replica(key, i) || !run->world->nodes[i].alive) {
       continue;
     }
     run->checks.looked[CHECK_move] += 1;
-    if (disk_get(&run->world->nodes[i].disk, SPACE_OBJECTS, key->store_key, &value, &err)) {
+    bool there = disk_get(&run->world->nodes[i].disk, SPACE_OBJECTS, key->store_key, &value, &err);
+    if (there && err != ERR_CORRUPT) { /* of what is damaged there nobody can tell that it is not its own */
       check_fail(run, CHECK_move, key_index, "node %" PRIu32 " still has %s, which it does not own any more", i + 1,
                  key->text);
     }
@@ -150,14 +151,20 @@ static uint64_t unreliable(const struct run *run) {
   uint64_t bits = 0;
   for (uint32_t i = 0; i < run->world->node_count; i++) {
     bool removed = admin_is_removed(run->admin, i) && !run->plan.on[FEATURE_calm];
-    bits |= removed || run->oracle.disk_destroyed[i] || run->oracle.gone[i] ? UINT64_C(1) << i : 0;
+    /* Where one at a time loses what it had, it answers for nothing that it has not got back. */
+    bool lost = run->oracle.disk_destroyed[i] && run->plan.profile == PROFILE_HOSTILE;
+    bits |= removed || lost || run->oracle.gone[i] ? UINT64_C(1) << i : 0;
   }
   return bits;
 }
 
+/* Whoever has lost its copy gets it back from another replica that had it, and answers for nothing before. */
 static uint32_t copies(const struct run *run, const struct version *version) {
   uint64_t without = unreliable(run);
-  return least(count(version->strict[0] & ~without), count(version->strict[1] & ~without));
+  uint64_t base = version->strict[0] & ~without;
+  uint64_t target = version->strict[1] & ~without;
+  bool kept = (base & ~version->lost) != 0 && (target & ~version->lost) != 0;
+  return kept ? least(count(base), count(target)) : 0;
 }
 
 void move_put_acked(struct run *run, uint32_t number) {
@@ -230,7 +237,8 @@ void move_read(struct run *run, uint32_t node, uint32_t key_index, uint64_t sent
                const struct siblings *seen) {
   const struct oracle_key *key = &run->oracle.keys[key_index];
   const struct siblings *strict = &run->moves->strict[key_index];
-  uint32_t emptied = emptied_replicas(run, node, key_index);
+  bool hostile = run->plan.profile == PROFILE_HOSTILE;
+  uint32_t emptied = hostile ? emptied_replicas(run, node, key_index) : 0;
   if (primaries <= emptied || (unreliable(run) >> node & 1) != 0) {
     return;
   }

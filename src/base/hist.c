@@ -63,25 +63,39 @@ void hist_merge(struct hist *into, const struct hist *from) {
 }
 
 uint64_t hist_percentile(const struct hist *hist, uint32_t per_100k) {
+  return hist_percentile_of(hist, 1, per_100k);
+}
+
+uint64_t hist_percentile_of(const struct hist *list, uint32_t count, uint32_t per_100k) {
   ASSERT(per_100k <= PERCENT_WHOLE);
-  if (hist->total == 0) {
+  uint64_t total = 0;
+  uint64_t max = 0;
+  for (uint32_t i = 0; i < count; i++) {
+    total += list[i].total;
+    max = list[i].max > max ? list[i].max : max;
+  }
+  if (total == 0) {
     return 0;
   }
   /* The sample that is wanted, counted from 1: ceil(total * per_100k / 100,000), without overflow. */
-  const uint64_t whole = hist->total / PERCENT_WHOLE;
-  const uint64_t rest = hist->total % PERCENT_WHOLE;
-  uint64_t rank = whole * per_100k + (rest * per_100k + PERCENT_WHOLE - 1) / PERCENT_WHOLE;
-  if (rank == 0) {
-    rank = 1;
-  }
-  ASSERT(rank <= hist->total);
+  const uint64_t whole = total / PERCENT_WHOLE;
+  const uint64_t rest = total % PERCENT_WHOLE;
+  const uint64_t rank = whole * per_100k + (rest * per_100k + PERCENT_WHOLE - 1) / PERCENT_WHOLE;
+  ASSERT(rank <= total);
+  /* So many lie above it. Rank 0 is the first sample. */
+  const uint64_t above = rank == 0 ? total - 1 : total - rank;
+  uint32_t bucket = bucket_of(max);
   uint64_t seen = 0;
-  for (uint32_t i = 0; i < HIST_BUCKETS; i++) {
-    seen += hist->counts[i];
-    if (seen >= rank) {
-      const uint64_t top = bucket_top(i);
-      return top < hist->max ? top : hist->max;
+  for (;;) {
+    for (uint32_t i = 0; i < count; i++) {
+      seen += list[i].counts[bucket];
     }
+    if (seen > above) {
+      break;
+    }
+    ASSERT(bucket > 0);
+    bucket -= 1;
   }
-  return hist->max;
+  const uint64_t top = bucket_top(bucket);
+  return top < max ? top : max;
 }

@@ -20,5 +20,7 @@ void hist_record(struct hist *hist, uint64_t value);
 void hist_merge(struct hist *into, const struct hist *from);
 /* The value below or at which `per_100k` of 100,000 samples lie (p99.9 = 99900); 0 when empty. */
 uint64_t hist_percentile(const struct hist *hist, uint32_t per_100k);
+/* The same of the samples of `count` histograms together. Quick for high percentiles: it is counted from the top. */
+uint64_t hist_percentile_of(const struct hist *list, uint32_t count, uint32_t per_100k);
 
 #endif

@@ -37,6 +37,19 @@ void hlc_observe(struct hlc *hlc, uint64_t remote, uint64_t wall_ms) {
   ASSERT(hlc->last >= remote);
 }
 
+uint64_t hlc_tick_after(struct hlc *hlc, uint64_t seen, uint64_t wall_ms) {
+  if (seen > hlc->last) {
+    hlc_observe(hlc, seen, wall_ms);
+  }
+  const uint64_t reading = hlc_tick(hlc, wall_ms);
+  return reading > seen || seen == UINT64_MAX ? reading : seen + 1; /* nothing is above the last of all readings */
+}
+
+void hlc_raise(struct hlc *hlc, uint64_t reading) {
+  ASSERT(reading < UINT64_MAX);
+  hlc->last = reading > hlc->last ? reading : hlc->last;
+}
+
 uint64_t hlc_ms(uint64_t reading) {
   return reading >> COUNTER_BITS;
 }

@@ -21,6 +21,10 @@ struct hlc {
 void hlc_init(struct hlc *hlc, uint64_t floor); /* readings will be > floor */
 uint64_t hlc_tick(struct hlc *hlc, uint64_t wall_ms);
 void hlc_observe(struct hlc *hlc, uint64_t remote, uint64_t wall_ms);
+/* A tick that is more than `seen` as well. What is too far ahead does not move the clock: then only this reading is. */
+uint64_t hlc_tick_after(struct hlc *hlc, uint64_t seen, uint64_t wall_ms);
+/* Readings will be > this one, which every clock has come to: it is not mad. */
+void hlc_raise(struct hlc *hlc, uint64_t reading);
 uint64_t hlc_ms(uint64_t reading); /* its wall-clock part */
 uint64_t hlc_make(uint64_t wall_ms, uint16_t counter);
 

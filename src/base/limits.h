@@ -66,6 +66,28 @@
 #define MOVE_BATCH_MAX 128u                     /* entries of one PULLED */
 #define MOVE_BATCH_BYTES (1u << 20)             /* about; one entry at least */
 
+/* -- comparing replicas (paper §4.7) --------------------------------------- */
+#define TREE_BITS_MAX 26u     /* leaves of a Merkle tree: two to that many at the most */
+#define GROWTH_BATCH_MAX 512u /* objects of one scan that a tree grows by */
+#define GROWTH_NOTES_MAX 64u  /* writes that are remembered while such a scan is under way; more: it covers less */
+#define SYNC_SESSIONS_MAX 4u  /* partitions that a node compares key by key at one time */
+#define SYNC_MENDS_MAX 32u    /* keys that one of those mends at one time */
+#define SYNC_ROOTS_MAX 512u   /* roots in one COMPARE */
+#define SYNC_WAITERS_MAX 64u  /* clients that wait until nothing differs; one more: ERR_BUSY */
+#define SYNC_CHILDREN_BITS 5u /* of a node of a tree, in one COMPARE */
+#define SYNC_ENGAGED_MAX 64u  /* partitions that others compare with this node key by key; one more: ERR_BUSY */
+
+/* -- what a node knows of its own past --------------------------------------- */
+#define WROTE_STEP_NS UINT64_C(2000000000) /* between wrote marks, while it is written to */
+
+/* -- scrub --------------------------------------------------------------- */
+#define SCRUB_BATCH_MAX 64u /* objects of one scan */
+#define HEALS_MAX 32u       /* damaged records that are made whole at one time; one more: when it is wanted again */
+
+/* -- background work (paper §6.5) -------------------------------------------- */
+/* a second, for all of it: what it is granted however long clients wait, unless background-rate is less */
+#define BACKGROUND_FLOOR_BYTES (256u << 10)
+
 /* -- wire ---------------------------------------------------------------- */
 #define FRAME_HEADER_BYTES 36u
 #define FRAME_BODY_MAX_BYTES (OBJECT_MAX_BYTES + (1u << 20)) /* larger: the connection is closed */

@@ -21,6 +21,7 @@ int cmd_put(int argc, char **argv);
 int cmd_del(int argc, char **argv);
 int cmd_explain(int argc, char **argv);
 int cmd_status(int argc, char **argv);
+int cmd_wait_sync(int argc, char **argv);
 int cmd_ring(int argc, char **argv);
 int cmd_plan(int argc, char **argv);
 int cmd_commit(int argc, char **argv);

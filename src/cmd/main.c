@@ -13,6 +13,7 @@ static const struct cmd commands[] = {
     {"dev", cmd_dev, "a cluster of three nodes on this machine, to try it"},
     {"server", cmd_server, "one node"},
     {"status", cmd_status, "who is a member, who answers, what waits for whom"},
+    {"wait-sync", cmd_wait_sync, "until all replicas have been compared and nothing differs"},
     {"ring", cmd_ring, "who owns what"},
     {"plan", cmd_plan, "stage a change of who is in the cluster, and see what it moves"},
     {"commit", cmd_commit, "issue what is staged"},

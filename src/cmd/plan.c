@@ -219,7 +219,7 @@ static void print_figures(const json_t *document) {
   const json_t *balance = field_object(document, "balance");
   uint64_t replicas = field_number(moves, "replicas");
   uint64_t optimum = field_number(moves, "optimum");
-  uint64_t limit = field_number(document, "move_rate");
+  uint64_t limit = field_number(document, "background_rate");
   printf("\n  moves     %" PRIu64 " cop%s of partitions", replicas, replicas == 1 ? "y" : "ies");
   if (replicas > 0) {
     printf(" (%" PRIu64 " at the least): about %s, %s keys, judged by what %s holds", optimum,
@@ -231,7 +231,7 @@ static void print_figures(const json_t *document) {
   print_spread(document);
   printf("  time      about %s", figure_duration(time, field_number(document, "estimate_seconds") * 1000));
   if (limit > 0) {
-    printf(", at %s a second a node (option move-rate) or less", figure_bytes(rate, limit));
+    printf(", at %s a second a node (option background-rate) or less", figure_bytes(rate, limit));
   }
   putchar('\n');
 }

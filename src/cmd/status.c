@@ -47,6 +47,9 @@ static const struct argp argp = {
            "While nodes come and go it tells how far their partitions have moved, and who is waited for.",
 };
 
+#define DIFFERENCES_SHOWN 8u /* partitions, line by line */
+#define LEVEL_WHOLE 1000u
+
 static void print_cluster(const json_t *document) {
   const json_t *cluster = field_object(document, "cluster");
   const json_t *totals = field_object(document, "totals");
@@ -160,6 +163,24 @@ static void print_members(const json_t *document) {
   grid_deinit(&grid);
 }
 
+/* Nodes that have lost what they had stored, and how far they are with getting it back. */
+static void print_losses(const json_t *document) {
+  size_t index;
+  const json_t *member;
+  json_array_foreach(field_object(document, "members"), index, member) {
+    const char *loss = field_text(member, "loss");
+    const json_t *resynced = field_object(member, "resynced");
+    char figure[FIGURE_MAX];
+    if (loss == NULL || loss[0] == '\0') {
+      continue;
+    }
+    printf("\n%s%s: %s%s\n", terminal_on(STYLE_YELLOW), field_text(member, "name"), loss, terminal_off());
+    printf("         it gets back what it had: %" PRIu64 " of %" PRIu64 " partitions, %s keys\n",
+           field_number(resynced, "held"), field_number(resynced, "partitions"),
+           figure_count(figure, field_number(resynced, "keys")));
+  }
+}
+
 static void print_hints(const json_t *document) {
   const json_t *totals = field_object(document, "totals");
   char count[FIGURE_MAX];
@@ -172,6 +193,118 @@ static void print_hints(const json_t *document) {
   printf("\n%s%s hint%s wait%s for a node that did not answer, the oldest for %s%s\n", terminal_on(STYLE_YELLOW),
          figure_count(count, hints), hints == 1 ? "" : "s", hints == 1 ? "s" : "",
          figure_duration(age, field_number(totals, "oldest_hint_age_ms")), terminal_off());
+  const json_t *waiting = field_object(field_object(document, "background"), "waiting");
+  uint64_t seconds = field_number(waiting, "hints_eta_seconds");
+  if (seconds > 0) {
+    printf("         this node hands over the last of its own in about %s, %s to go\n",
+           figure_duration(age, seconds * 1000), figure_bytes(count, field_number(waiting, "hints_bytes_to_go")));
+  }
+}
+
+/* What replicas know to differ, and how long ago all of them were compared last. */
+static void print_compared(const json_t *document) {
+  const json_t *totals = field_object(document, "totals");
+  char count[FIGURE_MAX];
+  char age[FIGURE_MAX];
+  char figure[FIGURE_MAX];
+  uint64_t differ = field_number(totals, "keys_differ");
+  uint64_t partitions = field_number(document, "differences_count");
+  uint64_t age_ms = field_number(totals, "compared_age_ms");
+  uint64_t to_go = field_number(totals, "mend_bytes_to_go");
+  if (differ > 0) {
+    printf("%s%s key%s known to differ between replicas%s, ", terminal_on(STYLE_YELLOW), figure_count(count, differ),
+           differ == 1 ? " is" : "s are", terminal_off());
+  } else if (partitions > 0) {
+    printf("%s%s partition%s known to differ%s, the keys not counted yet, ", terminal_on(STYLE_YELLOW),
+           figure_count(count, partitions), partitions == 1 ? " is" : "s are", terminal_off());
+  } else {
+    printf("no key is known to differ between replicas, ");
+  }
+  if (to_go > 0) {
+    printf("about %s to go, ", figure_bytes(figure, to_go));
+  }
+  if (field_number(totals, "mend_eta_seconds") > 0) {
+    printf("%s left, ", figure_duration(figure, field_number(totals, "mend_eta_seconds") * 1000));
+  }
+  if (age_ms > 0) {
+    printf("all were compared within %s\n", figure_duration(age, age_ms));
+  } else {
+    puts("not all have been compared yet");
+  }
+}
+
+/* What the node that was asked has found to be damaged in its own store. */
+static void print_scrub(const json_t *document) {
+  const json_t *scrub = field_object(document, "scrub");
+  char count[FIGURE_MAX];
+  char left[FIGURE_MAX];
+  uint64_t damaged = field_number(scrub, "damaged");
+  if (damaged > 0 || field_number(scrub, "gaps") > 0) {
+    printf("%s%s record%s found damaged here%s, ", terminal_on(STYLE_YELLOW), figure_count(count, damaged),
+           damaged == 1 ? "" : "s", terminal_off());
+    printf("%s made whole from other replicas", figure_count(count, field_number(scrub, "healed")));
+    printf(", %s lost; check the device\n", figure_count(count, field_number(scrub, "lost")));
+  }
+  if (field_true(scrub, "running")) {
+    uint64_t part = field_number(scrub, "per_mille");
+    printf("what is stored here is read again: %" PRIu64 ".%" PRIu64 " %%, %s left of this round\n", part / 10,
+           part % 10, figure_duration(left, field_number(scrub, "left_seconds") * 1000));
+  }
+}
+
+/* Where replicas differ, as far as this node compares them. */
+static void print_differences(const json_t *document) {
+  const json_t *list = field_object(document, "differences");
+  uint64_t more = field_number(document, "differences_count");
+  size_t index;
+  const json_t *difference;
+  json_array_foreach(list, index, difference) {
+    if (index == DIFFERENCES_SHOWN) {
+      break;
+    }
+    printf("         partition %" PRIu64 " differs from %s's", field_number(difference, "partition"),
+           field_text(difference, "name"));
+    if (json_is_integer(json_object_get(difference, "keys"))) {
+      uint64_t keys = field_number(difference, "keys");
+      printf(" in %" PRIu64 " key%s", keys, keys == 1 ? "" : "s");
+    }
+    putchar('\n');
+  }
+  if (more > DIFFERENCES_SHOWN) {
+    printf("         and %" PRIu64 " more\n", more - DIFFERENCES_SHOWN);
+  }
+}
+
+/* What this node's background work is granted, and why no more. */
+static void print_background(const json_t *document) {
+  const json_t *background = field_object(document, "background");
+  char figure[FIGURE_MAX];
+  uint64_t level = field_number(background, "level");
+  uint64_t p999_us = field_number(background, "p999_us");
+  printf("background work may take %s/s", figure_bytes(figure, field_number(background, "bytes_per_second")));
+  if (level < LEVEL_WHOLE) {
+    printf(" (%slevel %" PRIu64 " of %u%s)", terminal_on(STYLE_YELLOW), level, LEVEL_WHOLE, terminal_off());
+  }
+  printf("; p99.9 of the last minute %" PRIu64 ".%" PRIu64 " ms, wanted below %" PRIu64 " ms\n", p999_us / 1000,
+         p999_us / 100 % 10, field_number(background, "target_us") / 1000);
+}
+
+/* What waits to be forgotten. */
+static void print_deletions(const json_t *document) {
+  const json_t *totals = field_object(document, "totals");
+  char count[FIGURE_MAX];
+  char age[FIGURE_MAX];
+  uint64_t tombstones = field_number(totals, "tombstones");
+  uint64_t age_ms = field_number(totals, "floor_age_ms");
+  if (tombstones > 0) {
+    printf("%s cop%s of deletions, kept until every replica has them; ", figure_count(count, tombstones),
+           tombstones == 1 ? "y" : "ies");
+    if (age_ms > 0) {
+      printf("all have what is older than %s\n", figure_duration(age, age_ms));
+    } else {
+      puts("that is not known of any yet");
+    }
+  }
 }
 
 /* -- the change that is under way -------------------------------------------------------- */
@@ -224,7 +357,7 @@ static void print_bar(uint64_t part) {
   printf("%s ", terminal_off());
 }
 
-/* "45.0 %, 230 of 512 partitions, 120,000 keys, 1.2 GB, 11.0 MB/s, about 2m 5s left" */
+/* "45.0 %, 230 of 512 partitions, 120,000 keys, 1.2 GB, 11.0 MB/s, about 1.4 GB to go, about 2m 5s left" */
 static void print_progress(const json_t *change) {
   char figure[FIGURE_MAX];
   uint64_t part = permille(change);
@@ -239,6 +372,9 @@ static void print_progress(const json_t *change) {
   printf(", %s", figure_bytes(figure, field_number(change, "bytes_moved")));
   if (part < 1000 && rate > 0) {
     printf(", %s/s", figure_bytes(figure, rate));
+  }
+  if (part < 1000 && field_number(change, "bytes_to_go") > 0) {
+    printf(", about %s to go", figure_bytes(figure, field_number(change, "bytes_to_go")));
   }
   if (part < 1000 && json_is_integer(eta)) {
     printf(", about %s left", figure_duration(figure, field_number(change, "eta_seconds") * 1000));
@@ -335,9 +471,15 @@ static int show(struct remote *remote, const struct status_options *status) {
   print_cluster(document);
   print_node(document);
   print_members(document);
+  print_losses(document);
   print_change(document);
   print_candidates(document, &status->target);
   print_hints(document);
+  print_compared(document);
+  print_scrub(document);
+  print_differences(document);
+  print_background(document);
+  print_deletions(document);
   json_decref(document);
   return EXIT_DONE;
 }

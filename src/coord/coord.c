@@ -43,6 +43,11 @@ bool coord_is_settled(const struct coord *coord, uint32_t epoch) {
   return open == 0;
 }
 
+bool coord_is_past(const struct coord *coord, uint32_t turn) {
+  ASSERT(coord->turns[0] + coord->turns[1] == coord->in_flight);
+  return coord->turns[(turn + 1u) % 2u] == 0;
+}
+
 bool coord_is_idle(const struct coord *coord) {
   ASSERT(coord->replied <= coord->in_flight);
   return coord->replied == coord->in_flight;
@@ -116,6 +121,11 @@ static void request_settled(struct coord *coord, struct request *request) {
   request->planned = false;
 }
 
+void request_answered(const struct step *step, const struct request *request) {
+  ASSERT(request->kind == REQUEST_GET || request->kind == REQUEST_PUT);
+  admit_note(step->admit, &step->tunables->background, step->now_ns, step->now_ns - request->started_ns);
+}
+
 void request_replied(struct coord *coord, struct request *request) {
   ASSERT(request->phase != PHASE_REPLIED);
   uint32_t index = request_index(coord, request);
@@ -158,6 +168,8 @@ void request_free(struct coord *coord, struct request *request) {
   request->next = coord->free;
   coord->free = index;
   coord->in_flight -= 1;
+  ASSERT(coord->turns[request->turn % 2u] > 0);
+  coord->turns[request->turn % 2u] -= 1;
 }
 
 void coord_deinit(struct coord *coord) {
@@ -201,6 +213,8 @@ struct request *request_new(struct coord *coord, struct step *step, enum request
   request->kind = kind;
   request->key = blob_get(key);
   request->started_ns = step->now_ns;
+  request->turn = step->turn;
+  coord->turns[step->turn % 2u] += 1;
   request->next = request->previous = REQUEST_NONE;
   return request;
 }
@@ -256,7 +270,8 @@ void coord_command(struct coord *coord, struct step *step, const struct command 
     break;
   case COMMAND_BUCKET_SET:
   case COMMAND_CHANGE:
-    ASSERT(false && "membership's command");
+  case COMMAND_WAITSYNC:
+    ASSERT(false && "others' commands");
   }
 }
 

@@ -71,6 +71,8 @@ uint64_t coord_deadline(const struct coord *coord);
 uint32_t coord_in_flight(const struct coord *coord);
 /* No put that was planned before this epoch of the layouts (step->epoch) is still to be answered. */
 bool coord_is_settled(const struct coord *coord, uint32_t epoch);
+/* Nothing is under way that was begun before this turn (see member/low.h). */
+bool coord_is_past(const struct coord *coord, uint32_t turn);
 /* Nothing at all is still to be answered. */
 bool coord_is_idle(const struct coord *coord);
 

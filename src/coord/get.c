@@ -2,6 +2,7 @@
 #include "base/assert.h"
 #include "base/plant.h"
 #include "coord/request.h"
+#include "version/prune.h"
 
 #define ANSWERED (1u << TARGET_DONE)
 #define OPEN (1u << TARGET_SENT | 1u << TARGET_UNRESOLVED)
@@ -10,7 +11,7 @@ static void send_read(struct coord *coord, struct step *step, struct request *re
                       bool full) {
   struct message read = {
       .type = MESSAGE_READ,
-      .flags = full ? MESSAGE_FULL : 0,
+      .flags = (uint8_t)(MESSAGE_COUNTS | (full ? MESSAGE_FULL : 0)),
       .owner = target->owner,
       .request = request_number(coord, request),
       .key = blob_bytes(request->key),
@@ -39,20 +40,24 @@ static void get_fail(struct coord *coord, struct step *step, struct request *req
     COUNT(step->stats->quorum_failures);
   }
   reply_error(step, request->origin_request, err, &outcome, NULL);
+  request_answered(step, request);
   request_free(coord, request);
 }
 
-/* After everyone has answered, or the window has closed: replicas found behind are sent what was merged. */
+/* After everyone has answered, or the window has closed: replicas found behind are sent what was merged, and what they
+ * have that is dead. */
 static void get_repair(struct coord *coord, struct step *step, struct request *request) {
   ASSERT(request->phase == PHASE_REPLIED);
-  for (uint32_t i = 0; i < request->target_count && request->object != NULL && !PLANTED(no_repair); i++) {
+  bool knows = request->object != NULL || request->floor > 0;
+  for (uint32_t i = 0; i < request->target_count && knows && !PLANTED(no_repair); i++) {
     const struct target *target = &request->targets[i];
     if (target->owner != 0 || target->state != TARGET_DONE || target->digest == request->digest) {
       continue;
     }
     struct message write = {
-        .type = MESSAGE_WRITE,
+        .type = request->floor > 0 ? MESSAGE_BURY : MESSAGE_WRITE,
         .flags = MESSAGE_QUIET,
+        .floor = request->floor,
         .request = request_number(coord, request),
         .key = blob_bytes(request->key),
         .key_blob = request->key,
@@ -79,17 +84,38 @@ static void get_reply(struct coord *coord, struct step *step, struct request *re
       COUNT(step->stats->reads_one_version);
     }
   }
+  request_answered(step, request);
   request_replied(coord, request);
   request->window_end_ns = step->now_ns + step->tunables->repair_window_ns;
   request_set_timer(coord, request, request->window_end_ns);
 }
 
+static void object_set(struct request *request, struct blob *object) {
+  blob_put(request->object);
+  request->object = object;
+  request->digest = object_digest(blob_bytes(object));
+}
+
+/* Who answered with a clock knows what is dead, too. False when there is no room to take it out. */
+static bool bury(struct step *step, struct request *request, const struct target *target) {
+  struct blob *left = NULL;
+  enum pruned pruned = PRUNED_NOTHING;
+  if (target->floor > 0) {
+    pruned = object_bury(step->pool, blob_bytes(request->object), blob_bytes(target->clock), target->floor, &left);
+  }
+  if (pruned == PRUNED_SOME || pruned == PRUNED_ALL) {
+    object_set(request, left);
+  }
+  request->floor = pruned != PRUNED_NOMEM && target->floor > request->floor ? target->floor : request->floor;
+  return pruned != PRUNED_NOMEM;
+}
+
 /* Clocks whose values are now known from elsewhere are answers. */
-static void resolve_clocks(struct request *request) {
+static void resolve_clocks(struct step *step, struct request *request) {
   for (uint32_t i = 0; i < request->target_count; i++) {
     struct target *target = &request->targets[i];
     if (target->state == TARGET_UNRESOLVED && request->object != NULL &&
-        object_descends(blob_bytes(request->object), blob_bytes(target->clock))) {
+        object_descends(blob_bytes(request->object), blob_bytes(target->clock)) && bury(step, request, target)) {
       target->state = TARGET_DONE;
       blob_put(target->clock);
       target->clock = NULL;
@@ -113,7 +139,7 @@ static void fetch_unresolved(struct coord *coord, struct step *step, struct requ
 }
 
 static void get_evaluate(struct coord *coord, struct step *step, struct request *request) {
-  resolve_clocks(request);
+  resolve_clocks(step, request);
   fetch_unresolved(coord, step, request);
   bool enough = request_count(request, ANSWERED, false) >= request->need &&
                 request_count(request, ANSWERED, true) >= request->need_primary;
@@ -157,13 +183,15 @@ static void get_take(struct coord *coord, struct step *step, struct request *req
                      const struct message *message) {
   bool is_clock = (message->flags & MESSAGE_CLOCK) != 0;
   target->digest = message->digest;
-  if (message->digest == request->digest || message->object.size == 0) {
-    target->state = TARGET_DONE;
+  target->floor = message->floor;
+  if (message->digest == request->digest && message->digest != 0) {
+    target->state = TARGET_DONE; /* the same: nothing of it is dead for him, nor of his for another */
+    request->floor = message->floor > request->floor ? message->floor : request->floor;
     return;
   }
-  struct object object;
-  enum err err = object_open(&object, message->object);
-  if (err != ERR_OK || object.is_clock != is_clock) {
+  struct object object = {.is_clock = is_clock};
+  enum err err = message->object.size == 0 ? ERR_OK : object_open(&object, message->object);
+  if (err != ERR_OK || object.is_clock != is_clock || (is_clock && message->object.size == 0)) {
     COUNT(step->stats->messages_bad);
     request->failure = err != ERR_OK ? err : ERR_CORRUPT;
     get_target_lost(coord, step, request, target);
@@ -182,17 +210,17 @@ static void get_take(struct coord *coord, struct step *step, struct request *req
     target->state = TARGET_UNRESOLVED;
     return;
   }
+  struct holding mine = {blob_bytes(request->object), request->object, request->floor};
+  struct holding theirs = {message->object, message->object_blob, message->floor};
   struct blob *merged = NULL;
-  err = object_merge(step->scratch, step->pool, request->object, message->object, message->object_blob,
-                     request->resolve, step->version_stats, &merged);
+  err = holding_merge(step->scratch, step->pool, &mine, &theirs, request->resolve, step->version_stats, &merged);
   if (err != ERR_OK) {
     request->failure = err;
     get_target_lost(coord, step, request, target);
     return;
   }
-  blob_put(request->object);
-  request->object = merged;
-  request->digest = object_digest(blob_bytes(merged));
+  object_set(request, merged);
+  request->floor = message->floor > request->floor ? message->floor : request->floor;
   target->state = TARGET_DONE;
   blob_put(target->clock);
   target->clock = NULL;
@@ -207,7 +235,8 @@ void get_message(struct coord *coord, struct step *step, struct request *request
     return;
   }
   if (message->err != ERR_OK) {
-    request->failure = message->err;
+    /* RETRY: it can not vouch for what it has; a stand-in is as good. */
+    request->failure = message->err == ERR_RETRY ? request->failure : message->err;
     get_target_lost(coord, step, request, target);
   } else {
     if (request->fastest == 0 && target->owner == 0) {

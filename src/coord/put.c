@@ -84,6 +84,7 @@ static void put_fail(struct coord *coord, struct step *step, struct request *req
   } else {
     reply_error(step, request->origin_request, err, outcome, why);
   }
+  request_answered(step, request);
   request_free(coord, request);
 }
 
@@ -111,6 +112,7 @@ static void put_succeed(struct coord *coord, struct step *step, struct request *
     struct reply *reply = step_reply(step, request->origin_request);
     step_reply_context(step, reply, &coord->past, step->self, position_read(request->key->data));
   }
+  request_answered(step, request);
   request_replied(coord, request);
 }
 
@@ -131,6 +133,13 @@ static void send_write(struct coord *coord, struct step *step, const struct requ
   step_send(step, to, &write);
 }
 
+/* Keeps a hint here, which does not count. */
+static void keep_hint(struct coord *coord, struct step *step, const struct request *request, uint32_t owner) {
+  if (step->tunables->hints) {
+    send_write(coord, step, request, step->self, owner, MESSAGE_QUIET);
+  }
+}
+
 /* Somebody else takes the copy of a target that failed or is silent, in each layout that it counts for: the next
  * stand-in, or this node as a hint that does not count. */
 static void put_join(struct coord *coord, struct step *step, struct request *request, struct target *target) {
@@ -147,7 +156,7 @@ static void put_join(struct coord *coord, struct step *step, struct request *req
                request->flags & (MESSAGE_EARLY | MESSAGE_NOSYNC));
   }
   if (unserved != 0 && owner != step->self && request_target(request, step->self, owner) == NULL) {
-    send_write(coord, step, request, step->self, owner, MESSAGE_QUIET);
+    keep_hint(coord, step, request, owner);
   }
 }
 
@@ -299,7 +308,7 @@ static void hint_unserved(struct coord *coord, struct step *step, struct request
       served = served || request->targets[j].owner == node;
     }
     if (!served) {
-      send_write(coord, step, request, step->self, node, MESSAGE_QUIET);
+      keep_hint(coord, step, request, node);
     }
   }
 }
@@ -385,7 +394,7 @@ static uint32_t choose_coordinator(const struct step *step, const struct request
     if ((target->layouts & LAYOUT_READING) == 0) {
       continue;
     }
-    if (target->node == step->self && !step->nospace) {
+    if (target->node == step->self && !step->nospace && step->sure && step->lost == 0) {
       return step->self;
     }
     if (target->node != step->self && !was_tried(request, target->node)) {
@@ -468,6 +477,7 @@ static void put_forward_replied(struct coord *coord, struct step *step, struct r
   }
   struct reply *reply = step_reply(step, request->origin_request);
   step_reply_context(step, reply, &coord->past, from, position);
+  request_answered(step, request);
   request_free(coord, request);
 }
 

@@ -22,6 +22,7 @@ struct request {
   uint32_t origin;         /* node that forwarded it; 0: a client of this node */
   uint64_t origin_request; /* its number there, or the client's token */
   uint64_t started_ns;
+  uint32_t turn;       /* step->turn when it was begun */
   bool hedged;         /* `hedge` has passed */
   struct blob *key;    /* store key */
   uint32_t list_count; /* of `lists`: 1 or 2 */
@@ -33,6 +34,7 @@ struct request {
   enum err failure;                         /* what the last failed target said */
   struct blob *object;                      /* PUT: as stamped. GET: merged so far */
   uint64_t digest;                          /* GET: of `object` */
+  uint64_t floor;                           /* GET: what is as old and not in `object` is dead (replica/floors.h) */
   enum resolve resolve;
   uint32_t fastest;       /* GET: the primary that answered first */
   uint64_t window_end_ns; /* GET, REPLIED: until then stragglers are waited for */
@@ -75,6 +77,7 @@ struct coord {
    * which any was, and those from before. */
   uint32_t epoch;
   uint32_t open_now, open_before;
+  uint32_t turns[2]; /* all requests, by the turn in which they were begun: even, odd */
   struct request requests[REQUESTS_MAX];
 };
 
@@ -89,6 +92,8 @@ struct request *request_find(struct coord *coord, uint64_t number);
 void request_set_timer(struct coord *coord, const struct request *request, uint64_t time_ns);
 /* A put has been planned, and is to be answered: until then coord_is_settled is false for later layouts. */
 void request_planned(struct coord *coord, const struct step *step, struct request *request);
+/* A get or a put has its answer: what that took is what background work goes by. */
+void request_answered(const struct step *step, const struct request *request);
 /* To PHASE_REPLIED: it now only waits for stragglers and may be let go. */
 void request_replied(struct coord *coord, struct request *request);
 

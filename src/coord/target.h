@@ -29,6 +29,7 @@ enum layout_bit { LAYOUT_READING = 1, LAYOUT_OTHER = 2 };
  * another layout. */
 struct target {
   uint64_t digest;    /* GET: of what it answered */
+  uint64_t floor;     /* GET: of who answered */
   struct blob *clock; /* GET, UNRESOLVED */
   uint32_t node;
   uint32_t owner; /* 0: its own replica; else the node that it stands in for */

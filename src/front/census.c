@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "sync/sync.h"
 
 static uint64_t age_ms(const struct front *front, uint64_t then_ms) {
   uint64_t now_ms = front_wall_ms(front);
@@ -22,6 +23,15 @@ static void census_add(const struct front *front, struct census *census, const s
   uint64_t age = age_ms(front, heartbeat->oldest_hint_ms);
   census->hints += heartbeat->hints;
   census->oldest_hint_age_ms = age > census->oldest_hint_age_ms ? age : census->oldest_hint_age_ms;
+  uint64_t floor_age = age_ms(front, heartbeat->floor_ms);
+  census->tombstones += heartbeat->tombstones;
+  census->floor_age_ms = floor_age > census->floor_age_ms ? floor_age : census->floor_age_ms;
+  census->keys_differ += heartbeat->sync_differ;
+  census->bytes_to_go += heartbeat->sync_bytes_to_go;
+  census->ms_to_go = heartbeat->sync_ms_to_go > census->ms_to_go ? heartbeat->sync_ms_to_go : census->ms_to_go;
+  census->uncompared = census->uncompared || heartbeat->sync_age_ms == 0;
+  census->compared_age_ms =
+      heartbeat->sync_age_ms > census->compared_age_ms ? heartbeat->sync_age_ms : census->compared_age_ms;
   census->down += view_is_up(view) ? 0 : 1;
   census->sealed = census->sealed || view->heartbeat.sealed != 0;
   census->passing = census->passing || view->joining || view->leaving;
@@ -43,6 +53,7 @@ void census_take(const struct front *front, struct census *census) {
   for (uint32_t i = 0; i < census->count; i++) {
     census_add(front, census, &census->views[i], &layout.mark);
   }
+  census->compared_age_ms = census->uncompared ? 0 : census->compared_age_ms;
 }
 
 const struct member_view *census_find(const struct census *census, uint32_t node) {
@@ -92,6 +103,25 @@ uint64_t shares_scale(uint64_t sum, const struct shares *shares, uint64_t partit
     return 0;
   }
   return sum > UINT64_MAX / partitions ? sum / shares->partitions * partitions : sum * partitions / shares->partitions;
+}
+
+struct waiting waiting_work(const struct front *front) {
+  const struct shard *shard = front_shard(front);
+  const struct heartbeat *health = shard_health(shard);
+  struct sync_view views[MEMBERS_MAX];
+  uint32_t count = shard_sync_list(shard, views, MEMBERS_MAX);
+  struct waiting waiting = {.tree_permille = shard_tree_left(shard),
+                            .exchange_keys = health->sync_differ,
+                            .transfer_partitions = health->parts_wanted - health->parts_held,
+                            .strays = health->strays,
+                            .hints = health->hints};
+  uint64_t rate = progress_keys_per_s(&front->hints_progress);
+  waiting.hint_bytes = rate == 0 ? 0 : progress_bytes_per_s(&front->hints_progress) / rate * waiting.hints;
+  waiting.hint_seconds = progress_eta_s(waiting.hints, rate);
+  for (uint32_t i = 0; i < count; i++) {
+    waiting.exchange_partitions += views[i].partitions_differ;
+  }
+  return waiting;
 }
 
 /* -- words ---------------------------------------------------------------------------- */

@@ -12,7 +12,14 @@ struct census {
   uint64_t hints;
   uint64_t oldest_hint_age_ms;
   uint32_t down;
-  bool sealed; /* somebody holds data: the cluster is no longer being formed */
+  uint64_t tombstones;   /* copies of deletions */
+  uint64_t floor_age_ms; /* of the lowest floor; 0: none */
+  uint64_t keys_differ;
+  uint64_t bytes_to_go;     /* about, to mend what differs */
+  uint32_t ms_to_go;        /* about, of who takes longest; UINT32_MAX: it can not be said yet */
+  uint64_t compared_age_ms; /* the longest since a member has compared all; 0: one never has */
+  bool uncompared;          /* one never has */
+  bool sealed;              /* somebody holds data: the cluster is no longer being formed */
   /* Of the change of layouts that is under way: sums over the nodes that are at it. */
   uint64_t partitions_wanted, partitions_held;
   uint64_t keys_moved, bytes_moved;
@@ -35,6 +42,17 @@ struct shares {
 };
 struct shares shares_estimate(const struct front *front);
 uint64_t shares_scale(uint64_t sum, const struct shares *shares, uint64_t partitions);
+
+/* What background work has to do on this node. */
+struct waiting {
+  uint32_t tree_permille; /* of the store is still to be read for the Merkle tree */
+  uint64_t exchange_partitions, exchange_keys;
+  uint64_t transfer_partitions, strays;
+  uint64_t hints;
+  uint64_t hint_bytes;   /* about, as large as those of the last seconds; 0: it can not be said */
+  uint64_t hint_seconds; /* about; UINT64_MAX: it can not be said */
+};
+struct waiting waiting_work(const struct front *front);
 
 /* Words of JSON; new references. */
 json_t *json_id(uint32_t node);      /* 8 hex digits */

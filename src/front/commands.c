@@ -92,8 +92,9 @@ static const struct command_spec dynamo_cluster_table[] = {
      "O(N) with N partitions", "Who owns which partition, in JSON"},
     {"dynamo.cluster|status", 2, ASK_FLAGS, 0, 0, 0, 0, handle_dynamo_status, NULL, "dynamo", "0.1.0",
      "O(N) with N members", "The state of the cluster, in JSON"},
-    {"dynamo.cluster|waitsync", -2, FLAG_ADMIN, 0, 0, 0, 0, handle_dynamo_later, NULL, "dynamo", "0.1.0", "O(1)",
-     "Not offered in this version"},
+    {"dynamo.cluster|waitsync", -2, FLAG_ADMIN, 0, 0, 0, 0, handle_dynamo_waitsync, NULL, "dynamo", "0.1.0",
+     "O(N) with N partitions and keys that differ",
+     "Compares all replicas anew, and answers when nothing differs any more"},
     {0}};
 
 /* In alphabetical order: name, arity, flags, first key, last key, step, value, handler, subcommands, group, since,

@@ -183,6 +183,42 @@ static void info_cluster(const struct front *front, struct output *out) {
                 census.bytes_moved);
   output_format(out, "cluster_bytes_moved_per_second:%" PRIu64 "\r\ncluster_strays:%" PRIu64 "\r\n",
                 progress_bytes_per_s(&front->progress), census.strays);
+  int64_t eta_s = census.ms_to_go == UINT32_MAX ? -1 : ((int64_t)census.ms_to_go + 999) / 1000;
+  int64_t compared_ms = census.compared_age_ms == 0 ? -1 : (int64_t)census.compared_age_ms;
+  output_format(out, "cluster_keys_differ:%" PRIu64 "\r\ncluster_compared_age_ms:%" PRId64 "\r\n", census.keys_differ,
+                compared_ms);
+  output_format(out, "cluster_mend_bytes_to_go:%" PRIu64 "\r\ncluster_mend_eta_seconds:%" PRId64 "\r\n",
+                census.bytes_to_go, eta_s);
+  output_format(out, "cluster_hints:%" PRIu64 "\r\ncluster_oldest_hint_age_ms:%" PRIu64 "\r\n", census.hints,
+                census.oldest_hint_age_ms);
+  output_format(out, "cluster_tombstones:%" PRIu64 "\r\n", census.tombstones);
+}
+
+static void info_background(const struct front *front, struct output *out) {
+  struct admit_view view;
+  struct waiting waiting = waiting_work(front);
+  const struct heartbeat *health = shard_health(front_shard(front));
+  shard_background(front_shard(front), &view);
+  output_format(out, "background_level_permille:%" PRIu32 "\r\nbackground_bytes_per_second:%" PRIu64 "\r\n", view.level,
+                view.bytes_per_s);
+  output_format(out, "background_p999_usec:%" PRIu64 "\r\nbackground_target_usec:%" PRIu64 "\r\n", view.p999_ns / 1000u,
+                view.target_ns / 1000u);
+  output_format(out, "background_waiting_tree_permille:%" PRIu32 "\r\n", waiting.tree_permille);
+  output_format(out,
+                "background_waiting_exchange_partitions:%" PRIu64 "\r\nbackground_waiting_exchange_keys:%" PRIu64
+                "\r\nbackground_waiting_exchange_bytes:%" PRIu64 "\r\n",
+                waiting.exchange_partitions, waiting.exchange_keys, health->sync_bytes_to_go);
+  output_format(out,
+                "background_waiting_transfer_partitions:%" PRIu64 "\r\nbackground_waiting_transfer_strays:%" PRIu64
+                "\r\nbackground_waiting_hints:%" PRIu64 "\r\n",
+                waiting.transfer_partitions, waiting.strays, waiting.hints);
+  output_format(out, "background_waiting_hints_bytes:%" PRIu64 "\r\n", waiting.hint_bytes);
+  output_format(out, "background_spent_tree_bytes:%" PRIu64 "\r\nbackground_spent_exchange_bytes:%" PRIu64 "\r\n",
+                view.spent_bytes[ADMIT_GROW], view.spent_bytes[ADMIT_EXCHANGE]);
+  output_format(out, "background_spent_transfer_bytes:%" PRIu64 "\r\nbackground_spent_hints_bytes:%" PRIu64 "\r\n",
+                view.spent_bytes[ADMIT_TRANSFER], view.spent_bytes[ADMIT_HINTS]);
+  output_format(out, "background_spent_scrub_bytes:%" PRIu64 "\r\nbackground_spent_reap_bytes:%" PRIu64 "\r\n",
+                view.spent_bytes[ADMIT_SCRUB], view.spent_bytes[ADMIT_REAP]);
 }
 
 static void info_keyspace(const struct front *front, struct output *out) {
@@ -209,6 +245,7 @@ static const struct section sections[] = {
     {"CPU", "CPU", false, info_cpu},
     {"COMMANDSTATS", "Commandstats", true, info_commandstats},
     {"CLUSTER", "Cluster", false, info_cluster},
+    {"BACKGROUND", "Background", false, info_background},
     {"KEYSPACE", "Keyspace", false, info_keyspace},
 };
 

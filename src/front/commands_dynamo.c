@@ -13,6 +13,10 @@
 #include "front/state.h"
 #include "version/context.h"
 
+#define NS_PER_MS UINT64_C(1000000)
+#define WAITSYNC_MS 60000
+#define WAITSYNC_MAX_MS 86400000
+
 /* -- options of get, put and del --------------------------------------------------------- */
 
 enum option {
@@ -360,14 +364,14 @@ static void fill_bucket(const struct call *call, uint32_t index, struct command 
   command->key = call->argv[1];
 }
 
-static void finish_bucket(struct pending *pending, const struct reply *last, struct output *out) {
+static void finish_ok(struct pending *pending, const struct reply *last, struct output *out) {
   (void)pending;
   (void)last;
   output_simple(out, "OK");
 }
 
 void handle_dynamo_bucket(struct call *call) {
-  static const struct plan plan = {.access = ACCESS_WRITE, .fill = fill_bucket, .finish = finish_bucket};
+  static const struct plan plan = {.access = ACCESS_WRITE, .fill = fill_bucket, .finish = finish_ok};
   struct bucket_props *props = &call->base.props;
   const char *why = NULL;
   if (!bucket_name_is_sound(call)) {
@@ -395,13 +399,32 @@ void handle_dynamo_bucket(struct call *call) {
   pending_start(call, &plan, 1);
 }
 
-/* -- help ---------------------------------------------------------------------------------------------------- */
+/* -- DYNAMO.CLUSTER WAITSYNC [TIMEOUT ms] ------------------------------------------------------------------------ */
 
-void handle_dynamo_later(struct call *call) {
-  size_t shown = call->argv[1].size;
-  output_error_format(call->out, "ERR DYNAMO.CLUSTER %.*s is not offered in this version", (int)shown,
-                      (const char *)call->argv[1].data);
+static void fill_waitsync(const struct call *call, uint32_t index, struct command *command) {
+  (void)index;
+  command->kind = COMMAND_WAITSYNC;
+  command->key = call->argv[1];
+  command->timeout_ns = call->base.timeout_ns;
 }
+
+void handle_dynamo_waitsync(struct call *call) {
+  static const struct plan plan = {.access = ACCESS_READ, .fill = fill_waitsync, .finish = finish_ok};
+  int64_t timeout_ms = WAITSYNC_MS;
+  bool timed = call->argc == 4 && word_is(call->argv[2], "TIMEOUT");
+  if (call->argc != 2 && !timed) {
+    call_syntax_error(call);
+    return;
+  }
+  if (timed && (!word_number(call->argv[3], &timeout_ms) || timeout_ms < 1 || timeout_ms > WAITSYNC_MAX_MS)) {
+    output_error_format(call->out, "ERR TIMEOUT is in milliseconds, from 1 to %d", WAITSYNC_MAX_MS);
+    return;
+  }
+  call->base.timeout_ns = (uint64_t)timeout_ms * NS_PER_MS;
+  pending_start(call, &plan, 1);
+}
+
+/* -- help ---------------------------------------------------------------------------------------------------- */
 
 void handle_dynamo_cluster_help(struct call *call) {
   static const char *const lines[] = {
@@ -416,6 +439,8 @@ void handle_dynamo_cluster_help(struct call *call) {
       "    Issues what PLAN showed, all of it or, if the ring has changed since, nothing.",
       "ABORT",
       "    Drops what is staged on this node.",
+      "WAITSYNC [TIMEOUT <ms>]",
+      "    Compares all replicas anew, and answers OK when nothing differs; TIMEOUT (a minute) when it still does.",
       "HELP",
       "    This text.",
   };
@@ -439,6 +464,8 @@ void handle_dynamo_help(struct call *call) {
       "    The cluster: JSON.",
       "DYNAMO.CLUSTER PLAN [...] | COMMIT [plan-id] | ABORT",
       "    Adds and removes nodes: see DYNAMO.CLUSTER HELP.",
+      "DYNAMO.CLUSTER WAITSYNC [TIMEOUT ms]",
+      "    Answers when all replicas have been compared, and nothing differs any more.",
   };
   output_lines(call->out, lines, sizeof(lines) / sizeof(lines[0]));
 }

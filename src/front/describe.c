@@ -9,6 +9,8 @@
 #include "base/assert.h"
 #include "base/hlc.h"
 #include "front/census.h"
+#include "scrub/scrub.h"
+#include "sync/sync.h"
 
 #define ADDRESS_BYTES (HOST_MAX_BYTES + 16u)
 #define PEER_PORT_OFFSET 10000u /* of the peer port where the option is 0 */
@@ -49,6 +51,38 @@ static uint64_t age_ms(const struct front *front, uint64_t then_ms) {
   return then_ms == 0 || then_ms > now_ms ? 0 : now_ms - then_ms;
 }
 
+/* Seconds, rounded up. */
+static json_t *json_to_go(uint32_t ms_to_go) {
+  return ms_to_go == UINT32_MAX ? json_null() : json_count((UINT64_C(999) + ms_to_go) / 1000);
+}
+
+/* What is told as 0 was never. */
+static json_t *json_age(uint64_t age_ms) {
+  return age_ms == 0 ? json_null() : json_count(age_ms);
+}
+
+/* What a node has found its directory to be, until it has got back what it had lost. */
+static json_t *json_loss(const struct member_view *view) {
+  static const char *const words[] = {
+      [LOSS_EMPTIED] = "its data directory is empty, and was not",
+      [LOSS_OLD] = "its data directory is an old copy",
+      [LOSS_VOLATILE] = "its engine keeps nothing over a restart",
+  };
+  uint8_t loss = view->heartbeat.loss;
+  ASSERT(loss <= LOSS_VOLATILE);
+  return loss == LOSS_NONE ? json_null() : json_string(words[loss]);
+}
+
+/* How much of it has been compared with the other replicas since. */
+static json_t *json_resynced(const struct heartbeat *heartbeat, const struct member_view *view) {
+  if (view->heartbeat.loss == LOSS_NONE) {
+    return json_null();
+  }
+  return json_pack("{s:I, s:I, s:o, s:o}", "partitions", (json_int_t)heartbeat->parts_wanted, "held",
+                   (json_int_t)heartbeat->parts_held, "keys", json_count(heartbeat->moving_keys), "bytes",
+                   json_count(heartbeat->moving_bytes));
+}
+
 static json_t *json_member(const struct front *front, const struct member_view *view) {
   struct identity identity;
   if (!identity_find(front, view->node, &identity)) {
@@ -79,6 +113,16 @@ static json_t *json_member(const struct front *front, const struct member_view *
   json_object_set_new(object, "keys", json_count(view->self ? store.keys : heartbeat->keys));
   json_object_set_new(object, "strays", json_count(heartbeat->strays));
   json_object_set_new(object, "nospace", json_boolean(nospace));
+  json_object_set_new(object, "wrote", json_count(view->self ? shard_wrote(front_shard(front)) : heartbeat->wrote));
+  json_object_set_new(object, "loss", json_loss(view));
+  json_object_set_new(object, "resynced", json_resynced(heartbeat, view));
+  json_object_set_new(object, "keys_differ", json_count(heartbeat->sync_differ));
+  json_object_set_new(object, "compared_age_ms", json_age(heartbeat->sync_age_ms));
+  json_object_set_new(object, "mend_bytes_to_go", json_count(heartbeat->sync_bytes_to_go));
+  json_object_set_new(object, "mend_eta_seconds", json_to_go(heartbeat->sync_ms_to_go));
+  json_object_set_new(object, "background_level", json_integer(ADMIT_WHOLE - heartbeat->held_back));
+  json_object_set_new(object, "tombstones", json_count(heartbeat->tombstones));
+  json_object_set_new(object, "floor_age_ms", json_age(age_ms(front, heartbeat->floor_ms)));
   return object;
 }
 
@@ -132,6 +176,7 @@ static json_t *json_this_node(const struct front *front) {
   json_object_set_new(object, "dir", json_string(facts.directory));
   json_object_set_new(object, "uptime_seconds", json_count(age_ms(front, facts.start_wall_ms) / 1000));
   json_object_set_new(object, "incarnation", json_digest(facts.incarnation));
+  json_object_set_new(object, "wrote", json_count(shard_wrote(shard)));
   json_object_set_new(object, "member", json_boolean(shard_is_member(shard)));
   json_object_set_new(object, "removed", json_boolean(front_was_removed(front)));
   json_object_set_new(object, "handed_over", json_boolean(facts.handed_over));
@@ -145,6 +190,83 @@ static json_t *json_this_node(const struct front *front) {
   return object;
 }
 
+/* How this node stands with those with which it compares partitions: paper 4.7. */
+static json_t *json_compared(const struct front *front) {
+  struct sync_view views[MEMBERS_MAX];
+  uint32_t count = shard_sync_list(front_shard(front), views, MEMBERS_MAX);
+  uint64_t now_ns = front_now_ns(front);
+  json_t *list = json_array();
+  for (uint32_t i = 0; i < count; i++) {
+    const struct sync_view *view = &views[i];
+    uint64_t age = view->whole_ns == 0 || view->whole_ns > now_ns ? 0 : (now_ns - view->whole_ns) / 1000000u + 1u;
+    json_array_append_new(list, json_pack("{s:o, s:o, s:I, s:I, s:o, s:o, s:o}", "id", json_id(view->node), "name",
+                                          json_node_name(front, view->node), "partitions", (json_int_t)view->partitions,
+                                          "partitions_differ", (json_int_t)view->partitions_differ, "keys_differ",
+                                          json_count(view->keys_differ), "found", json_count(view->found), "age_ms",
+                                          json_age(age)));
+  }
+  return list;
+}
+
+/* How far this node is with reading again what it has stored, and what it found since its start. */
+static json_t *json_scrub(const struct front *front) {
+  const struct shard *shard = front_shard(front);
+  const struct shard_stats *stats = shard_stats(shard);
+  struct scrub_view view;
+  shard_scrub(shard, &view);
+  json_t *object = json_object();
+  json_object_set_new(object, "running", json_boolean(view.running));
+  json_object_set_new(object, "per_mille", json_count(view.per_mille));
+  json_object_set_new(object, "left_seconds", view.running ? json_count(view.left_ms / 1000) : json_null());
+  json_object_set_new(object, "complete_age_ms", json_age(view.whole_age_ms));
+  json_object_set_new(object, "bytes", json_count(stats->scrub_bytes));
+  json_object_set_new(object, "gaps", json_count(stats->scrub_gaps));
+  json_object_set_new(object, "damaged", json_count(stats->damaged));
+  json_object_set_new(object, "healing", json_count(view.healing));
+  json_object_set_new(object, "healed", json_count(stats->healed));
+  json_object_set_new(object, "lost", json_count(stats->damaged_lost));
+  return object;
+}
+
+#define DIFFERENCES_MAX 64u /* that are told one by one */
+
+/* Partition by partition and peer by peer, what is not equal. */
+static void json_set_differences(const struct front *front, json_t *document) {
+  struct sync_difference list[DIFFERENCES_MAX];
+  uint32_t count = shard_sync_differences(front_shard(front), list, DIFFERENCES_MAX);
+  json_t *told = json_array();
+  for (uint32_t i = 0; i < count && i < DIFFERENCES_MAX; i++) {
+    json_array_append_new(told, json_pack("{s:I, s:o, s:o, s:o}", "partition", (json_int_t)list[i].partition, "id",
+                                          json_id(list[i].node), "name", json_node_name(front, list[i].node), "keys",
+                                          list[i].keys == 0 ? json_null() : json_count(list[i].keys)));
+  }
+  json_object_set_new(document, "differences", told);
+  json_object_set_new(document, "differences_count", json_count(count));
+}
+
+/* What work that nobody waits for is granted (paper 6.5), what it has to do, and what it has taken. */
+static json_t *json_background(const struct front *front) {
+  const struct shard *shard = front_shard(front);
+  struct admit_view view;
+  struct waiting waiting = waiting_work(front);
+  shard_background(shard, &view);
+  json_t *hint_seconds = waiting.hint_seconds == UINT64_MAX ? json_null() : json_count(waiting.hint_seconds);
+  json_t *to_do =
+      json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "tree_permille", json_count(waiting.tree_permille),
+                "exchange_partitions", json_count(waiting.exchange_partitions), "exchange_keys",
+                json_count(waiting.exchange_keys), "transfer_partitions", json_count(waiting.transfer_partitions),
+                "transfer_strays", json_count(waiting.strays), "hints", json_count(waiting.hints), "hints_bytes_to_go",
+                json_count(waiting.hint_bytes), "hints_eta_seconds", hint_seconds);
+  json_t *spent =
+      json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "tree", json_count(view.spent_bytes[ADMIT_GROW]), "exchange",
+                json_count(view.spent_bytes[ADMIT_EXCHANGE]), "transfer", json_count(view.spent_bytes[ADMIT_TRANSFER]),
+                "hints", json_count(view.spent_bytes[ADMIT_HINTS]), "scrub", json_count(view.spent_bytes[ADMIT_SCRUB]),
+                "reap", json_count(view.spent_bytes[ADMIT_REAP]));
+  return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o}", "level", (json_int_t)view.level, "bytes_per_second",
+                   json_count(view.bytes_per_s), "p999_us", json_count(view.p999_ns / 1000u), "target_us",
+                   json_count(view.target_ns / 1000u), "waiting", to_do, "spent_bytes", spent);
+}
+
 json_t *describe_status(const struct front *front) {
   const struct shard *shard = front_shard(front);
   const struct ring *ring = shard_ring(shard);
@@ -155,11 +277,19 @@ json_t *describe_status(const struct front *front) {
       json_pack("{s:s, s:I, s:I, s:o, s:b}", "name", facts.cluster_name, "partitions",
                 (json_int_t)ring->partition_count, "members", (json_int_t)ring->member_count, "history_digest",
                 json_digest(history_digest(shard_history(shard))), "forming", census.sealed ? 0 : 1);
-  json_t *totals = json_pack("{s:o, s:o, s:I}", "hints", json_count(census.hints), "oldest_hint_age_ms",
-                             json_count(census.oldest_hint_age_ms), "members_down", (json_int_t)census.down);
-  return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "cluster", cluster, "node", json_this_node(front), "members",
-                   json_members(front, &census), "totals", totals, "change", describe_change(front, &census),
-                   "candidates", describe_candidates(front));
+  json_t *totals =
+      json_pack("{s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "hints", json_count(census.hints),
+                "oldest_hint_age_ms", json_count(census.oldest_hint_age_ms), "members_down", (json_int_t)census.down,
+                "keys_differ", json_count(census.keys_differ), "compared_age_ms", json_age(census.compared_age_ms),
+                "mend_bytes_to_go", json_count(census.bytes_to_go), "mend_eta_seconds", json_to_go(census.ms_to_go),
+                "tombstones", json_count(census.tombstones), "floor_age_ms", json_age(census.floor_age_ms));
+  json_t *document =
+      json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "cluster", cluster, "node", json_this_node(front),
+                "members", json_members(front, &census), "totals", totals, "change", describe_change(front, &census),
+                "candidates", describe_candidates(front), "compared", json_compared(front), "background",
+                json_background(front), "scrub", json_scrub(front));
+  json_set_differences(front, document);
+  return document;
 }
 
 json_t *describe_ring(const struct front *front) {

@@ -11,19 +11,27 @@
 
 /* {"members": [{"id", "name", "address", "peer_address", "zone", "weight", "partitions",
  *               "state": "member" | "joining" | "leaving", "up", "self", "last_heard_ms" | null, "hints",
- *               "oldest_hint_age_ms", "keys", "strays", "nospace"}]} */
+ *               "oldest_hint_age_ms", "keys", "strays", "nospace", "keys_differ", "compared_age_ms" | null,
+ *               "mend_bytes_to_go", "mend_eta_seconds" | null, "background_level"}]} */
 json_t *describe_members(const struct front *front);
 
 /* {"cluster": {"name", "partitions", "members", "history_digest", "forming"},
  *  "node": {"id", "name", "address", "peer_address", "engine", "dir", "uptime_seconds", "incarnation", "member",
  *           "removed", "handed_over", "strays", "hints", "join_refusal" | null, "nospace", "keys", "bytes", "clients"},
- *  "members": as above, "totals": {"hints", "oldest_hint_age_ms", "members_down"},
+ *  "members": as above, "totals": {"hints", "oldest_hint_age_ms", "members_down", "keys_differ",
+ *      "compared_age_ms" | null, "mend_bytes_to_go", "mend_eta_seconds" | null},
  *  "change": null while nothing moves, or {"phase", "base_records", "target_records", "moving", "another_waits",
  *      "seconds", "waiting_for": [name], "partitions_wanted", "partitions_held", "keys_moved", "bytes_moved", "strays",
- *      "rate_bytes_per_second", "rate_keys_per_second", "eta_seconds" | null,
+ *      "rate_bytes_per_second", "rate_keys_per_second", "bytes_to_go", "eta_seconds" | null,
  *      "members": [{"name", "phase", "base_records", "target_records", "partitions_wanted", "partitions_held",
  *                   "keys_moved", "bytes_moved", "strays"}]},
- *  "candidates": [{"id", "name", "address", "zone", "weight"}]: nodes that wait to be added} */
+ *  "candidates": [{"id", "name", "address", "zone", "weight"}]: nodes that wait to be added,
+ *  "compared": [{"id", "name", "partitions", "partitions_differ", "keys_differ", "found", "age_ms" | null}]: how this
+ *      node stands with those with which it compares partitions,
+ *  "differences": [{"partition", "id", "name", "keys" | null}], "differences_count": the first of them, and how many,
+ *  "background": {"level" (of 1000), "bytes_per_second", "p999_us", "target_us", "waiting": {"tree_permille",
+ *      "exchange_partitions", "exchange_keys", "transfer_partitions", "transfer_strays", "hints",
+ *      "hints_bytes_to_go", "hints_eta_seconds" | null}, "spent_bytes": {"tree", "exchange", "transfer", "hints"}}} */
 json_t *describe_status(const struct front *front);
 
 /* {"partitions", "digest", "members": [{"id", "name", "zone", "weight", "partitions"}], "owners": [index into members,
@@ -36,7 +44,7 @@ json_t *describe_ring(const struct front *front);
  *  "members": [{"id", "name", "state", "zone", "weight", "weight_before", "partitions_before", "partitions_after",
  *               "gains", "loses", "bytes_in", "bytes_out"}],
  *  "copies", "partitions", "zones", "moves": {"replicas", "optimum", "bytes", "keys"}, "balance": {"before", "after"},
- *  "violations": {"nodes", "zones"}, "warnings": [text], "move_rate", "estimate_seconds"}
+ *  "violations": {"nodes", "zones"}, "warnings": [text], "background_rate", "estimate_seconds"}
  * Bytes and keys are estimates, by what this node keeps. `dropped`: "" or what is staged no longer, and why. */
 struct staging;
 json_t *describe_plan(const struct front *front, const struct staging *staging, const char *dropped);

@@ -13,9 +13,14 @@ const char *phase_word(uint8_t phase) {
   return phase < sizeof(words) / sizeof(words[0]) ? words[phase] : "unknown";
 }
 
-/* Samples are taken of what all have received, from when there is something to receive. */
+/* Samples are taken of what all have received, from when there is something to receive, and of the hints that this node
+ * hands over. */
 void front_second(struct front *front) {
   struct census census;
+  struct admit_view background;
+  shard_background(front_shard(front), &background);
+  progress_note(&front->hints_progress, front_now_ns(front), shard_stats(front_shard(front))->hints_delivered,
+                background.spent_bytes[ADMIT_HINTS]);
   census_take(front, &census);
   if (census.partitions_wanted == 0) {
     front->progress.count = 0;
@@ -53,10 +58,13 @@ static json_t *json_at_it(const struct front *front, const struct census *census
   return list;
 }
 
-static json_t *json_eta(const struct front *front, const struct census *census, uint64_t rate) {
+static uint64_t bytes_to_go(const struct front *front, const struct census *census) {
   struct shares shares = shares_estimate(front);
   uint64_t mean = shares_scale(shares.bytes, &shares, 1);
-  uint64_t left = progress_bytes_left(census->partitions_wanted, census->partitions_held, census->bytes_moved, mean);
+  return progress_bytes_left(census->partitions_wanted, census->partitions_held, census->bytes_moved, mean);
+}
+
+static json_t *json_eta(uint64_t left, uint64_t rate) {
   uint64_t seconds = progress_eta_s(left, rate);
   return seconds == UINT64_MAX ? json_null() : json_count(seconds);
 }
@@ -68,6 +76,7 @@ json_t *describe_change(const struct front *front, const struct census *census) 
     return json_null();
   }
   uint64_t rate = progress_bytes_per_s(&front->progress);
+  uint64_t left = bytes_to_go(front, census);
   uint64_t now_ns = front_now_ns(front);
   uint64_t since_ns = layout.started_ns == 0 || layout.started_ns > now_ns ? 0 : now_ns - layout.started_ns;
   json_t *change = json_object();
@@ -85,7 +94,8 @@ json_t *describe_change(const struct front *front, const struct census *census) 
   json_object_set_new(change, "strays", json_count(census->strays));
   json_object_set_new(change, "rate_bytes_per_second", json_count(rate));
   json_object_set_new(change, "rate_keys_per_second", json_count(progress_keys_per_s(&front->progress)));
-  json_object_set_new(change, "eta_seconds", json_eta(front, census, rate));
+  json_object_set_new(change, "bytes_to_go", json_count(left));
+  json_object_set_new(change, "eta_seconds", json_eta(left, rate));
   json_object_set_new(change, "members", json_at_it(front, census, &layout));
   return change;
 }

@@ -6,8 +6,8 @@
 #include "front/census.h"
 #include "front/describe.h"
 
-/* What a node takes in at the most, beside move-rate: one message a key, a commit for each batch. Only for the estimate
- * of the time. */
+/* What a node takes in at the most, beside background-rate: one message a key, a commit for each batch. Only for the
+ * estimate of the time. */
 #define KEYS_PER_SECOND 20000u
 #define BARRIER_SECONDS 2u /* all nodes tell each other that they have come as far */
 
@@ -179,7 +179,7 @@ static json_t *json_warnings(const struct front *front, const struct staging *st
 /* -- the whole -------------------------------------------------------------------------------------- */
 
 static json_t *json_estimate(const struct front *front, const struct totals *totals) {
-  uint64_t rate = front_facts(front).move_bytes_per_s;
+  uint64_t rate = front_facts(front).background_bytes_per_s;
   uint64_t seconds = totals->most_keys / KEYS_PER_SECOND;
   if (rate > 0 && totals->most_bytes / rate > seconds) {
     seconds = totals->most_bytes / rate;
@@ -217,7 +217,7 @@ json_t *describe_plan(const struct front *front, const struct staging *staging, 
       document, "violations",
       json_pack("{s:I, s:I}", "nodes", (json_int_t)moves->node_clashes, "zones", (json_int_t)moves->zone_clashes));
   json_object_set_new(document, "warnings", json_warnings(front, staging, dropped));
-  json_object_set_new(document, "move_rate", json_count(front_facts(front).move_bytes_per_s));
+  json_object_set_new(document, "background_rate", json_count(front_facts(front).background_bytes_per_s));
   json_object_set_new(document, "estimate_seconds",
                       staging->count > 0 ? json_estimate(front, &totals) : json_integer(0));
   return document;

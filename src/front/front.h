@@ -43,8 +43,8 @@ struct front_services {
     uint64_t peer_queue_dropped; /* messages dropped because a peer's queue was full */
     uint64_t commits, commit_batches, loop_iterations;
     uint64_t value_memory_used, value_memory_capacity;
-    uint64_t move_bytes_per_s; /* option move-rate; 0: no limit */
-    bool handed_over;          /* it was removed, and nothing is left here that others need */
+    uint64_t background_bytes_per_s; /* option background-rate */
+    bool handed_over;                /* it was removed, and nothing is left here that others need */
   } (*facts)(void *context);
   struct server *(*server)(void *context);
 };

@@ -76,7 +76,7 @@ void handle_dynamo_help(struct call *call);
 void handle_dynamo_status(struct call *call);
 void handle_dynamo_ring(struct call *call);
 void handle_dynamo_members(struct call *call);
-void handle_dynamo_later(struct call *call);
+
 /* A reply of one bulk string; frees the document. */
 void output_json_take(struct output *out, json_t *document);
 void handle_dynamo_cluster_help(struct call *call);
@@ -84,6 +84,7 @@ void handle_dynamo_cluster_help(struct call *call);
 /* commands_plan.c */
 void handle_dynamo_plan(struct call *call);
 void handle_dynamo_commit(struct call *call);
+void handle_dynamo_waitsync(struct call *call);
 void handle_dynamo_abort(struct call *call);
 
 #endif

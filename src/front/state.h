@@ -77,6 +77,7 @@ struct front {
   struct front_counts counts;
   struct cluster_cache cluster;
   struct progress progress;
+  struct progress hints_progress;              /* of those that this node hands over */
   struct staging *staging;                     /* changes of membership that are being planned; NULL: none */
   uint64_t committing;                         /* the plan that the core was given last */
   uint16_t command_slots[COMMAND_TABLE_SLOTS]; /* index into the table, plus 1 */

@@ -16,13 +16,21 @@
 #define ANSWER_NS 2000000000u /* silence of an owner after which a batch is given up */
 #define BACKOFF_NS 1000000000u
 
-enum handoff_state { HANDOFF_START = 0, HANDOFF_COUNTING, HANDOFF_IDLE, HANDOFF_SCANNING, HANDOFF_SENDING };
+enum handoff_state {
+  HANDOFF_START = 0,
+  HANDOFF_COUNTING,
+  HANDOFF_IDLE,
+  HANDOFF_WAITING,
+  HANDOFF_SCANNING,
+  HANDOFF_SENDING
+};
 
 struct tally {
   uint32_t owner;
   uint64_t count;
   uint64_t oldest_ms; /* wall clock; 0 when count is 0 */
   uint64_t not_before_ns;
+  uint32_t turn; /* in which the first of these came */
 };
 
 /* A hint under way to its owner. */
@@ -36,11 +44,12 @@ struct handoff {
   uint32_t tally_count;
   struct tally tallies[OWNERS_MAX]; /* by owner */
   uint32_t turn;                    /* index of the owner served last */
-  uint32_t owner;                   /* SCANNING, SENDING: who is served */
+  uint32_t owner;                   /* WAITING, SCANNING, SENDING: who is served */
   uint32_t generation;              /* of the batch */
   struct blob *cursor;              /* where the scan goes on; NULL: at the beginning */
   bool from_start;                  /* nothing of this owner has been scanned before in this turn */
   bool end;                         /* the scan has reached the end of the owner's hints */
+  bool overflown;                   /* there are hints that are not counted */
   bool refused;                     /* the owner can not take one of this turn's */
   uint64_t count_at_scan;           /* what was counted when the scan was asked for */
   uint32_t open;                    /* deliveries not yet answered */
@@ -147,11 +156,14 @@ static uint64_t written_ms(struct bytes encoded) {
   return latest;
 }
 
-static void tally_add(struct handoff *handoff, uint32_t owner, uint64_t ms) {
+static void tally_add(struct handoff *handoff, const struct step *step, uint32_t owner, uint64_t ms) {
   struct tally *tally = tally_of(handoff, owner);
   if (tally == NULL) {
+    handoff->overflown = true;
     return;
   }
+  tally->turn = tally->count == 0 ? step->turn : tally->turn;
+  tally->not_before_ns = PLANTED(hint_outlives) ? step->now_ns + 20 * (uint64_t)BACKOFF_NS : tally->not_before_ns;
   if (tally->count == 0 || ms < tally->oldest_ms) {
     tally->oldest_ms = ms;
   }
@@ -164,6 +176,15 @@ static void tally_remove(struct handoff *handoff, uint32_t owner, uint64_t count
     tally->count -= count < tally->count ? count : tally->count;
     tally->oldest_ms = tally->count == 0 ? 0 : tally->oldest_ms;
   }
+}
+
+bool handoff_is_past(const struct handoff *handoff, uint32_t turn) {
+  bool counted = handoff->state != HANDOFF_START && handoff->state != HANDOFF_COUNTING && !handoff->overflown;
+  for (uint32_t i = 0; i < handoff->tally_count && counted; i++) {
+    const struct tally *tally = &handoff->tallies[i];
+    counted = tally->count == 0 || tally->turn == turn || PLANTED(hint_outlives);
+  }
+  return counted;
 }
 
 static void show_totals(const struct handoff *handoff, struct step *step) {
@@ -208,7 +229,7 @@ static void count_done(struct handoff *handoff, struct step *step, const struct 
   }
   for (uint32_t i = 0; i < event->scan.count; i++) {
     const struct scan_entry *entry = &event->scan.entries[i];
-    tally_add(handoff, owner_of(blob_bytes(entry->key)), written_ms(blob_bytes(entry->value)));
+    tally_add(handoff, step, owner_of(blob_bytes(entry->key)), written_ms(blob_bytes(entry->value)));
   }
   struct blob *after = NULL;
   bool more = !event->scan.end && event->scan.count > 0;
@@ -269,6 +290,11 @@ static bool is_gone(const struct step *step, uint32_t owner) {
 }
 
 static void scan_next(struct handoff *handoff, struct step *step) {
+  bool gone = is_gone(step, handoff->owner);
+  if (!gone && !step_may_work(step, ADMIT_HINTS, handoff->owner, &handoff->deadline_ns)) {
+    handoff->state = HANDOFF_WAITING;
+    return;
+  }
   uint8_t bytes[OWNER_BYTES];
   for (uint32_t i = 0; i < OWNER_BYTES; i++) {
     bytes[i] = (uint8_t)(handoff->owner >> (24u - 8u * i));
@@ -285,7 +311,6 @@ static void scan_next(struct handoff *handoff, struct step *step) {
   handoff->refused = handoff->refused && !handoff->from_start;
   handoff->state = HANDOFF_SCANNING;
   handoff->deadline_ns = UINT64_MAX;
-  bool gone = is_gone(step, handoff->owner);
   step_scan(step, token_make(TOKEN_HANDOFF, 1), SPACE_HINTS, from, prefix, gone ? 1 : handoff->credit,
             HANDOFF_WINDOW_BYTES, gone);
   blob_put(prefix);
@@ -307,6 +332,7 @@ static void deliver(struct handoff *handoff, struct step *step, uint32_t index, 
       .object = blob_bytes(entry->value),
       .object_blob = entry->value,
   };
+  step_worked(step, ADMIT_HINTS, write.object.size + FRAME_HEADER_BYTES);
   step_send(step, handoff->owner, &write);
 }
 
@@ -412,7 +438,7 @@ void handoff_message(struct handoff *handoff, struct step *step, uint32_t from, 
   if (message->type == MESSAGE_HINT_KEPT) {
     COUNT(step->stats->hints_kept);
     if (!will_be_met(handoff, message->key)) {
-      tally_add(handoff, message->owner, written_ms(message->object));
+      tally_add(handoff, step, message->owner, written_ms(message->object));
     }
   } else {
     ASSERT(message->type == MESSAGE_HINT_DROPPED);
@@ -456,6 +482,9 @@ void handoff_tick(struct handoff *handoff, struct step *step) {
     break;
   case HANDOFF_IDLE:
     turn_begin(handoff, step);
+    break;
+  case HANDOFF_WAITING:
+    scan_next(handoff, step);
     break;
   case HANDOFF_SENDING:
     turn_end(handoff, step, true);

@@ -3,12 +3,13 @@
  * A stand-in's replica keeps, in the space of hints, objects meant for others (replica.h). This module counts them, and
  * hands them over once their owner answers: owner by owner in turn, a batch at a time,
  *
- *   IDLE --an owner is up and has hints--> SCANNING --batch read--> SENDING --all acknowledged--> SCANNING ... --end-->
- *   IDLE
- *                                                                     |
- *                                                                     +-- busy, or silence: back off this owner, IDLE
+ *   IDLE --an owner is up and has hints--> WAITING --granted--> SCANNING --batch read--> SENDING --all acknowledged-->
+ *   WAITING ... --end--> IDLE                                                             |
+ *                                                                                         +-- busy, or silence: back
+ *                                                                                             off this owner, IDLE
  *
- * A batch is bounded by count and bytes and by the credit that the owner sent with its last acknowledgement. A hint is
+ * A batch is granted by admission (admit/admit.h), and bounded by count and bytes and by the credit that the owner sent
+ * with its last acknowledgement. A hint is
  * deleted only after its owner has acknowledged that it is durable there, and only if it is still the object that was
  * delivered (HINT_DROP): what was added to it meanwhile stays. Hints never expire. One that the owner can not take (it
  * would grow too large there, or is damaged) is kept and passed over, so that it does not hold up those behind it.
@@ -37,6 +38,8 @@ uint64_t handoff_deadline(const struct handoff *handoff);
 void handoff_scan_done(struct handoff *handoff, struct step *step, const struct event *event);
 /* WRITE_ACK of a delivery; HINT_KEPT and HINT_DROPPED from the own replica. */
 void handoff_message(struct handoff *handoff, struct step *step, uint32_t from, const struct message *message);
+/* Each hint was made in this turn, or none is left of those before (see member/low.h). */
+bool handoff_is_past(const struct handoff *handoff, uint32_t turn);
 bool handoff_owns_request(uint64_t request);
 void handoff_totals(const struct handoff *handoff, uint64_t *hints, uint64_t *oldest_ms);
 

@@ -102,9 +102,11 @@ static void settle(struct member *member, struct peer *peer) {
   bool shown = peer->up && !peer->fenced;
   if (peer->ring_index != NO_RING_INDEX) {
     detector->up[peer->ring_index] = shown;
+    detector->held_back[peer->ring_index] = peer->heartbeat.held_back;
   }
   if (peer->base_index != NO_RING_INDEX) {
     detector->base_up[peer->base_index] = shown;
+    detector->base_held_back[peer->base_index] = peer->heartbeat.held_back;
   }
 }
 
@@ -138,18 +140,20 @@ void detector_disconnected(struct member *member, uint32_t node) {
     return;
   }
   peer->connected = false;
+  peer->heard_hlc = peer->turn_hlc = peer->echo_hlc = 0;
   set_up(member, peer, false);
   if (is_stranger(peer)) {
     give_place_back(&member->detector, peer);
   }
 }
 
-void detector_heard(struct member *member, struct step *step, uint32_t node) {
+void detector_heard(struct member *member, struct step *step, uint32_t node, uint64_t hlc) {
   struct peer *peer = find_mutable(&member->detector, node);
   if (peer == NULL) {
     return;
   }
   peer->last_heard_ns = step->now_ns;
+  peer->heard_hlc = hlc;
   if (peer->connected && !peer->up && !PLANTED(never_up)) {
     set_up(member, peer, true);
   }
@@ -197,6 +201,31 @@ void detector_heartbeat(struct member *member, uint32_t node, const struct heart
   settle(member, peer);
 }
 
+void detector_remember(struct member *member, uint32_t node, uint64_t life, uint64_t wrote, uint64_t wrote_before) {
+  struct peer *peer = find_mutable(&member->detector, node);
+  if (peer != NULL) {
+    peer->life = PLANTED(loss_imagined) ? 0 : life;
+    peer->wrote = PLANTED(loss_imagined) ? 0 : wrote;
+    peer->wrote_before = PLANTED(loss_imagined) ? wrote : wrote_before;
+  }
+}
+
+bool detector_note_life(struct member *member, uint32_t node, const struct heartbeat *heartbeat, uint64_t hlc) {
+  struct peer *peer = find_mutable(&member->detector, node);
+  if (peer == NULL || heartbeat->life == 0 || hlc < peer->life_hlc) {
+    return false; /* what comes late may be of an earlier life */
+  }
+  peer->life_hlc = hlc;
+  if (heartbeat->life != peer->life) {
+    peer->wrote_before = peer->wrote > peer->wrote_before ? peer->wrote : peer->wrote_before;
+    peer->life = heartbeat->life;
+    peer->wrote = 0;
+  }
+  bool more = heartbeat->wrote > peer->wrote && heartbeat->wrote > peer->wrote_before;
+  peer->wrote = heartbeat->wrote > peer->wrote ? heartbeat->wrote : peer->wrote;
+  return more;
+}
+
 bool detector_note_foreign(struct member *member, uint32_t node) {
   struct peer *peer = find_mutable(&member->detector, node);
   bool news = peer != NULL && !peer->foreign;
@@ -223,6 +252,8 @@ void detector_refresh(struct member *member) {
   struct detector *detector = &member->detector;
   memset(detector->up, 0, sizeof(detector->up));
   memset(detector->base_up, 0, sizeof(detector->base_up));
+  memset(detector->held_back, 0, sizeof(detector->held_back));
+  memset(detector->base_held_back, 0, sizeof(detector->base_held_back));
   detector->stranger_count = 0;
   /* 1. What is known keeps its place while it is connected or a member. */
   for (uint32_t i = 0; i < PEERS_MAX; i++) {
@@ -288,24 +319,48 @@ static void find_silent(struct member *member, uint64_t now_ns, uint64_t timeout
   }
 }
 
-void detector_send_heartbeats(struct member *member, struct step *step) {
+/* What this node tells everybody; false: it knows nothing yet, or its mark is not durable yet. */
+static bool heartbeat_make(const struct member *member, struct message *message) {
   const struct detector *detector = &member->detector;
-  struct message message = {.type = MESSAGE_HEARTBEAT, .heartbeat = detector->own};
   ASSERT(detector->own.nospace <= 1);
-  if (member->records.digest == 0) {
+  if (member->records.digest == 0 || (!member->layout.stored && member->layout.mark.base_count > 0)) {
+    return false;
+  }
+  *message = (struct message){.type = MESSAGE_HEARTBEAT, .heartbeat = detector->own};
+  message->heartbeat.sealed = member->seal == SEAL_NONE ? 0 : 1;
+  message->heartbeat.props_digest = member->records.buckets_digest;
+  message->heartbeat.low = member->low.told;
+  layout_tell(member, &message->heartbeat);
+  return true;
+}
+
+static void heartbeat_send(const struct member *member, struct step *step, const struct peer *peer,
+                           struct message *message) {
+  /* One that was removed and still speaks with us has to hear from us what it may hand over; so has one whose
+   * addition was lost with the node that issued it. */
+  if (peer->node != 0 && peer->connected && (peer->known || peer->told)) {
+    ASSERT(peer->node != member->self);
+    life_tell(member, peer, &message->heartbeat);
+    message->heartbeat.echo = peer->echo_hlc;
+    step_send(step, peer->node, message);
+  }
+}
+
+void detector_send_heartbeats(struct member *member, struct step *step) {
+  struct message message;
+  if (!heartbeat_make(member, &message)) {
     return;
   }
-  message.heartbeat.sealed = member->seal == SEAL_NONE ? 0 : 1;
-  message.heartbeat.props_digest = member->records.buckets_digest;
-  layout_tell(member, &message.heartbeat);
   for (uint32_t i = 0; i < PEERS_MAX; i++) {
-    const struct peer *peer = &detector->peers[i];
-    /* One that was removed and still speaks with us has to hear from us what it may hand over; so has one whose
-     * addition was lost with the node that issued it. */
-    if (peer->node != 0 && peer->connected && (peer->known || peer->told)) {
-      ASSERT(peer->node != member->self);
-      step_send(step, peer->node, &message);
-    }
+    heartbeat_send(member, step, &member->detector.peers[i], &message);
+  }
+}
+
+void detector_greet(struct member *member, struct step *step, uint32_t node) {
+  const struct peer *peer = detector_find(&member->detector, node);
+  struct message message;
+  if (peer != NULL && heartbeat_make(member, &message)) {
+    heartbeat_send(member, step, peer, &message);
   }
 }
 

@@ -40,7 +40,13 @@ struct peer {
   bool lag_known;
   uint32_t least_lag_ms, least_lag_before_ms;
   uint64_t lag_window_ns;
+  /* Its present life as it tells, the greatest wrote mark that it told in it, and in those before (life.h). */
+  uint64_t life, wrote, wrote_before;
+  uint64_t life_hlc; /* its clock at the latest */
   struct heartbeat heartbeat;
+  uint64_t heard_hlc; /* its clock with the message that came last on this connection; 0: none has */
+  uint64_t turn_hlc;  /* the same when the present turn began, or the last */
+  uint64_t echo_hlc;  /* when the last turn began that is over: see low.h */
 };
 
 struct detector {
@@ -49,26 +55,33 @@ struct detector {
   struct map_slot slots[PEER_SLOTS];
   uint32_t stranger_count;
   uint64_t heartbeat_due_ns;
-  struct heartbeat own;      /* what the driver and the keeper of hints say of this node */
-  bool returned;             /* one that was fenced is not any more: for layout_run */
-  bool up[MEMBERS_MAX];      /* by index into the target's members */
-  bool base_up[MEMBERS_MAX]; /* and the base's */
+  struct heartbeat own;            /* what the driver and the keeper of hints say of this node */
+  bool returned;                   /* one that was fenced is not any more: for layout_run */
+  bool up[MEMBERS_MAX];            /* by index into the target's members */
+  bool base_up[MEMBERS_MAX];       /* and the base's */
+  uint16_t held_back[MEMBERS_MAX]; /* as their heartbeats say */
+  uint16_t base_held_back[MEMBERS_MAX];
 };
 
 void detector_init(struct detector *detector);
 const struct peer *detector_find(const struct detector *detector, uint32_t node);
 void detector_connected(struct member *member, struct step *step, uint32_t node);
 void detector_disconnected(struct member *member, uint32_t node);
-void detector_heard(struct member *member, struct step *step, uint32_t node);
+void detector_heard(struct member *member, struct step *step, uint32_t node, uint64_t hlc);
 /* How much longer than the quickest of the node's messages lately this one took, which it sent at `sent_ms` by its
  * clock. */
 uint32_t detector_lag(struct member *member, const struct step *step, uint32_t node, uint32_t sent_ms);
 void detector_heartbeat(struct member *member, uint32_t node, const struct heartbeat *heartbeat);
+/* What a member had told before this node started; what it tells now. True when that is worth being stored. */
+void detector_remember(struct member *member, uint32_t node, uint64_t life, uint64_t wrote, uint64_t wrote_before);
+bool detector_note_life(struct member *member, uint32_t node, const struct heartbeat *heartbeat, uint64_t hlc);
 /* It tells the history of another cluster: did nobody know that? */
 bool detector_note_foreign(struct member *member, uint32_t node);
 /* Rings, history or the own mark have changed. */
 void detector_refresh(struct member *member);
 void detector_send_heartbeats(struct member *member, struct step *step);
+/* The same, to one that has just been connected. */
+void detector_greet(struct member *member, struct step *step, uint32_t node);
 /* `lateness_ns`: how much later than wanted this tick came. */
 void detector_tick(struct member *member, struct step *step, uint64_t lateness_ns);
 /* A random one of the connected nodes, members or not, or 0. */

@@ -176,7 +176,8 @@ static enum err find_clash(struct member *member, const struct change *change, s
   for (uint32_t i = 0; i < ring->member_count; i++) {
     if (same_address(&ring->members[i], change)) {
       *reason = about_member(member, &ring->members[i],
-                             " has this address under another node id; give the node its old data directory back, "
+                             " has this address under another node id; give the node its old data directory back, or "
+                             "that one's node-id and an empty one, "
                              "start it at another address, or type gramme plan replace and gramme commit");
       *address = true;
       return ERR_REFUSED;

@@ -255,13 +255,6 @@ static bool note_returned(struct member *member, uint64_t now_ns) {
   return returned;
 }
 
-/* False: nothing has changed. */
-static bool note_bare(struct member *member) {
-  bool told = member->layout.bare && barrier_knows_props(member);
-  member->layout.bare = member->layout.bare && !told;
-  return told;
-}
-
 /* Once it says READS the others may be done with the change, and listen no more to one that their ring has not. */
 static bool is_leaving(const struct member *member) {
   const struct layout *layout = &member->layout;
@@ -297,8 +290,7 @@ static bool note_leaving(struct member *member, uint64_t now_ns) {
   return layout->leaves != before;
 }
 
-/* What was said of progress is of these layouts, and of the buckets' n that are known now. */
-static bool progress_is_current(const struct member *member) {
+bool layout_progress_is_current(const struct member *member) {
   const struct layout *layout = &member->layout;
   return layout->progress_epoch == layout->epoch && layout->progress_buckets == member->records.buckets_digest;
 }
@@ -373,7 +365,7 @@ static bool find_step(const struct member *member, struct mark *next) {
     return true;
   }
   bool current = member->newest == member->target;
-  bool seen = progress_is_current(member);
+  bool seen = layout_progress_is_current(member);
   switch (layout_phase(member)) {
   case MARK_NONE:
     *next = member->has_base ? mark_of(member, member->base == member->target ? MARK_DONE : MARK_KNOWS) : layout->mark;
@@ -473,7 +465,6 @@ static void take_base(struct member *member, uint64_t now_ns) {
   ASSERT(count > 0);
   struct ring *base = ring_of(member, count);
   bool first = !member->has_base;
-  layout->bare = first && count > 1 && ring_find(base, member->self) >= 0;
   member->has_base = true;
   member->base = base;
   layout->base_count = count;
@@ -527,7 +518,6 @@ void layout_run(struct member *member, struct step *step) {
     changed = true;
   }
   changed = note_leaving(member, step->now_ns) || changed;
-  changed = note_bare(member) || changed;
   if (layout->stored && !layout->storing && layout->retry_due_ns == HEAP_NEVER) {
     struct mark next;
     if (find_next(member, &next)) {

@@ -33,10 +33,9 @@ struct layout {
   struct mark next; /* being stored, if `storing` */
   struct said said, next_said;
   bool storing;
-  bool stored; /* META_LAYOUT is there: none is an older directory, or a new one */
-  bool joined; /* gained by the target: all knew of it at some time */
-  bool bare;   /* a member, as it was told, and its own directory did not know: nor does it know the buckets */
-  bool leaves; /* the target has it not, and all hold: it serves nobody any more */
+  bool stored;           /* META_LAYOUT is there: none is an older directory, or a new one */
+  bool joined;           /* gained by the target: all knew of it at some time */
+  bool leaves;           /* the target has it not, and all hold: it serves nobody any more */
   bool agreed, all_done; /* as in struct step */
   uint32_t base_count, target_count;
   uint64_t base_hint; /* the digest of a base that HISTORY told of and that is not looked at yet; 0 none */
@@ -61,6 +60,8 @@ void layout_store_first(struct member *member, struct step *step);
 void layout_tell(const struct member *member, struct heartbeat *heartbeat);
 /* Has this node said, or is it about to, what keeps it at its target? */
 bool layout_is_bound(const struct member *member);
+/* Is what was said of progress of these layouts, and of the buckets' n that are known now? */
+bool layout_progress_is_current(const struct member *member);
 /* Does the base not have it? */
 bool layout_is_newcomer(const struct member *member);
 /* The phase of the live layouts; NONE while the mark is not yet of them. */

@@ -17,7 +17,7 @@ static bool may_serve(const struct member *member) {
   const struct layout *layout = &member->layout;
   bool held = ring_find(member->base, member->self) >= 0;
   bool gained = ring_find(member->target, member->self) >= 0 && layout->joined;
-  return member->has_base && !layout->leaves && !layout->bare && (held || gained);
+  return member->has_base && !layout->leaves && (held || gained) && life_is_informed(member);
 }
 
 struct member *member_init(void *memory, const struct shard_config *config) {
@@ -30,8 +30,10 @@ struct member *member_init(void *memory, const struct shard_config *config) {
   detector_init(&member->detector);
   records_init(&member->records, config);
   layout_init(member, config);
+  low_init(member, config);
   join_init(member, config);
   detector_refresh(member);
+  life_init(member, config);
   member->serves = may_serve(member);
   return member;
 }
@@ -62,9 +64,17 @@ void member_view(struct member *member, struct step *step) {
   step->reading = phase >= MARK_READS || (PLANTED(reads_early) && phase >= MARK_HOLDS) ? member->target : member->base;
   step->up = member->detector.up;
   step->base_up = member->base == member->target ? member->detector.up : member->detector.base_up;
+  step->held_back = member->detector.held_back;
+  step->base_held_back = member->base == member->target ? member->detector.held_back : member->detector.base_held_back;
   step->agreed = layout->agreed;
   step->all_done = layout->all_done;
+  step->sure = member->life.sure;
+  step->lost = member->life.lost;
+  step->lost_little = member->life.loss == LOSS_OLD;
   step->epoch = layout->epoch;
+  step->turn = member->low.turn;
+  step->settled_low = member->low.settled;
+  step->waves = member->low.waves;
   step->buckets = &member->records.buckets;
   step->buckets_digest = member->records.buckets_digest;
 }
@@ -121,8 +131,10 @@ void member_tick(struct member *member, struct step *step) {
   detector_tick(member, step, lateness_ns);
   records_tick(member, step);
   layout_tick(member, step);
+  low_tick(member, step);
   join_tick(member, step);
   seal_again(member, step);
+  life_tick(member, step);
   ASSERT(member_deadline(member) > step->now_ns);
 }
 
@@ -139,7 +151,9 @@ uint64_t member_deadline(const struct member *member) {
   due_ns = earlier(due_ns, member->records.retry_due_ns);
   due_ns = earlier(due_ns, member->layout.retry_due_ns);
   due_ns = earlier(due_ns, member->layout.due_ns);
+  due_ns = earlier(due_ns, member->low.storing ? HEAP_NEVER : member->low.due_ns);
   due_ns = earlier(due_ns, join_deadline(member));
+  due_ns = earlier(due_ns, life_deadline(member));
   return due_ns;
 }
 
@@ -150,7 +164,7 @@ void member_heard(struct member *member, struct step *step, uint32_t from, const
   ASSERT(step->hlc != NULL);
   hlc_observe(step->hlc, message->hlc, step->wall_ms);
   step->stats->clocks_ahead = step->hlc->ahead_count;
-  detector_heard(member, step, from);
+  detector_heard(member, step, from, message->hlc);
   step->lag_ms = detector_lag(member, step, from, message->sent_ms);
 }
 
@@ -159,9 +173,15 @@ void member_message(struct member *member, struct step *step, uint32_t from, con
   ASSERT(step->ring == member->target);
   switch (message->type) {
   case MESSAGE_HEARTBEAT:
+    life_heard(member, step, from, message);
     detector_heartbeat(member, from, &message->heartbeat);
+    life_look(member, step);
     records_heartbeat(member, step, from, &message->heartbeat);
     layout_run(member, step);
+    if (member_allows(member, step, from, MESSAGE_WRITE) && message->heartbeat.low < UINT64_MAX) {
+      hlc_raise(step->hlc, message->heartbeat.low);
+    }
+    low_look(member, step);
     return;
   case MESSAGE_GOSSIP:
     records_gossip(member, step, from, &message->gossip);
@@ -188,11 +208,19 @@ void member_message(struct member *member, struct step *step, uint32_t from, con
   case MESSAGE_STAMPED:
   case MESSAGE_HINT_DROP:
   case MESSAGE_HINT_KEPT:
+  case MESSAGE_COMPARE:
+  case MESSAGE_COMPARED:
   case MESSAGE_HINT_DROPPED:
   case MESSAGE_PULL:
   case MESSAGE_PULLED:
   case MESSAGE_OFFER:
   case MESSAGE_OBJECT_DROP:
+  case MESSAGE_DAMAGED:
+  case MESSAGE_RESTORE:
+  case MESSAGE_BURY:
+  case MESSAGE_FLOORS:
+  case MESSAGE_FLOORS_HELD:
+  case MESSAGE_REAP:
     ASSERT(false); /* a message that is not about membership */
     return;
   }
@@ -203,6 +231,7 @@ void member_peer_up(struct member *member, struct step *step, uint32_t node) {
   ASSERT(step->ring == member->target);
   ASSERT(node != 0);
   detector_connected(member, step, node);
+  detector_greet(member, step, node); /* it may wait to be told of its past */
   join_connected(member, step);
   layout_run(member, step);
 }
@@ -232,6 +261,7 @@ enum err member_admit_write(struct member *member, struct step *step) {
   if (!member->serves) {
     return ERR_NOTMEMBER;
   }
+  member->life.written = true;
   switch (member->seal) {
   case SEAL_DURABLE:
     return ERR_OK;
@@ -247,6 +277,7 @@ enum err member_admit_write(struct member *member, struct step *step) {
 
 void member_note_data(struct member *member, struct step *step) {
   ASSERT(step->self == member->self);
+  member->life.written = true;
   if (member->seal == SEAL_NONE) {
     member->seal = SEAL_WANTED;
     seal_again(member, step);
@@ -267,6 +298,14 @@ void member_commit_done(struct member *member, struct step *step, uint64_t token
     return;
   case MEMBER_TOKEN_LAYOUT:
     layout_committed(member, step, err);
+    return;
+  case MEMBER_TOKEN_WROTE:
+  case MEMBER_TOKEN_LOSS:
+  case MEMBER_TOKEN_LIVES:
+    life_committed(member, step, token_value(token), err);
+    return;
+  case MEMBER_TOKEN_LOW:
+    low_committed(member, step, err);
     return;
   }
   ASSERT(false); /* a commit of nobody's */
@@ -362,6 +401,10 @@ bool member_is_member(const struct member *member) {
   return member->serves;
 }
 
+uint64_t member_low(const struct member *member) {
+  return member->low.told;
+}
+
 bool member_is_sealed(const struct member *member) {
   return member->seal != SEAL_NONE;
 }
@@ -391,6 +434,7 @@ static void view_fill(const struct member *member, uint32_t node, struct member_
     view->up = true;
     view->heartbeat = member->detector.own;
     view->heartbeat.sealed = member_is_sealed(member) ? 1 : 0;
+    view->heartbeat.loss = member->life.loss;
     view->heartbeat.mark = member->layout.mark;
     view->heartbeat.history_digest = member->records.digest;
   } else if (peer != NULL) {
@@ -419,4 +463,19 @@ uint32_t member_list(const struct member *member, struct member_view *out, uint3
   }
   ASSERT(count >= target->member_count);
   return count;
+}
+
+uint32_t member_least_settled(const struct member *member) {
+  const struct ring *rings[2] = {member->base, member->target};
+  uint32_t least = UINT32_MAX;
+  for (uint32_t i = 0; i < 2; i++) {
+    ASSERT(rings[i]->member_count <= MEMBERS_MAX);
+    for (uint32_t k = 0; k < rings[i]->member_count; k++) {
+      uint32_t node = rings[i]->members[k].node;
+      const struct peer *peer = node == member->self ? NULL : detector_find(&member->detector, node);
+      uint32_t settled = peer != NULL && peer->up && peer->told ? peer->heartbeat.sync_settled : 0;
+      least = node != member->self && settled < least ? settled : least;
+    }
+  }
+  return least;
 }

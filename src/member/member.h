@@ -49,15 +49,23 @@ void member_commit_done(struct member *member, struct step *step, uint64_t token
 
 /* What the rest of the node reports to membership with each tick. */
 struct member_progress {
-  bool settled; /* the coordinator has no unanswered put that was planned by other layouts than the present ones */
-  bool idle;    /* and no request at all that is still to be answered */
-  bool holds;   /* whatever the target gives this node has been received whole, and is durable */
+  bool settled;  /* the coordinator has no unanswered put that was planned by other layouts than the present ones */
+  bool idle;     /* and no request at all that is still to be answered */
+  bool resynced; /* what the loss of stored data concerns has been checked against the other replicas */
+  bool quiet;    /* there is nothing here that belongs to others, and nothing is being moved */
+  bool past;     /* nothing is under way that was begun before this turn (step->turn) */
+  bool holds;    /* whatever the target gives this node has been received whole, and is durable */
 };
+/* What this node has said to be over: a message that was sent by a clock before that must not make a copy. */
+uint64_t member_low(const struct member *member);
 void member_note_progress(struct member *member, struct step *step, const struct member_progress *progress);
 /* May a message of this type come from that node: is it a member of a live layout, and does it know of its removal? */
 bool member_allows(const struct member *member, const struct step *step, uint32_t from, enum message_type type);
 /* COMMAND_CHANGE: replies when the changes are durable and in effect here, or why not. */
 void member_change(struct member *member, struct step *step, const struct command *command);
+uint64_t member_wrote(const struct member *member);
+enum loss member_latest_loss(const struct member *member);
+enum loss member_loss(const struct member *member);
 void member_layout(const struct member *member, struct layout_view *out);
 /* Latest heard first; returns how many were written. */
 uint32_t member_candidates(const struct member *member, struct candidate_view *out, uint32_t capacity);
@@ -87,6 +95,9 @@ uint32_t member_foreigners(const struct member *member, uint32_t *last);
 void member_set_health(struct member *member, const struct heartbeat *own);
 /* The members of base and target, in order of node id; returns how many there are, of which at most `capacity` were
  * written. */
+/* The lowest ask for a clean round of comparing that another member has settled (see sync/sync.h); 0 while one is down,
+ * UINT32_MAX without any other. */
+uint32_t member_least_settled(const struct member *member);
 uint32_t member_list(const struct member *member, struct member_view *out, uint32_t capacity);
 
 #endif

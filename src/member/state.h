@@ -1,7 +1,8 @@
 /* What the files of membership share. member.c: dispatch, timers, the seal, views. detector.c: who is connected and
  * heard from (paper §4.8.3), heartbeats, fences. gossip.c: the history and the bucket table, kept, persisted and spread
  * (paper §4.8.1). layout.c: the live layouts and the mark (paper §4.9; docs/adr/0005). barrier.c: what the marks of the
- * others permit. join.c: founding, joining, candidates. change.c: changes that an administrator commits.
+ * others permit. low.c: what is over everywhere. join.c: founding, joining, candidates. change.c: changes that an
+ * administrator commits.
  *
  * INVARIANTS: `records.history` is durable, and every message that tells of it is made of it; `records.staged` is what
  * it becomes; at most one commit of each kind is under way; `target` and `base` are folds of prefixes of the history.
@@ -11,9 +12,20 @@
 
 #include "member/detector.h"
 #include "member/layout.h"
+#include "member/life.h"
+#include "member/low.h"
 #include "member/member.h"
 
-enum member_token { MEMBER_TOKEN_HISTORY = 1, MEMBER_TOKEN_BUCKETS, MEMBER_TOKEN_SEALED, MEMBER_TOKEN_LAYOUT };
+enum member_token {
+  MEMBER_TOKEN_HISTORY = 1,
+  MEMBER_TOKEN_BUCKETS,
+  MEMBER_TOKEN_SEALED,
+  MEMBER_TOKEN_LAYOUT,
+  MEMBER_TOKEN_WROTE,
+  MEMBER_TOKEN_LOSS,
+  MEMBER_TOKEN_LIVES,
+  MEMBER_TOKEN_LOW
+};
 
 enum err member_store(struct step *step, enum member_token token, struct bytes name, struct blob *value) MUST_CHECK;
 
@@ -112,6 +124,8 @@ struct member {
   struct ring *newest; /* of the whole history */
   bool has_base;       /* else `base` is the target */
   struct layout layout;
+  struct life life;
+  struct low low;
   struct detector detector;
   struct records records;
   struct joining joining;

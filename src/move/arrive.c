@@ -1,5 +1,7 @@
 #include "move/arrive.h"
 
+#include <string.h>
+
 #include "base/assert.h"
 #include "base/heap.h"
 #include "base/plant.h"
@@ -12,8 +14,10 @@
 static void batch_clear(struct arrival *arrival) {
   blob_put(arrival->batch_end);
   blob_put(arrival->listing);
-  arrival->batch_end = arrival->listing = NULL;
-  arrival->op_count = arrival->open = arrival->fetching = 0;
+  blob_put(arrival->own);
+  arrival->batch_end = arrival->listing = arrival->own = NULL;
+  arrival->op_count = arrival->open = arrival->fetching = arrival->own_open = 0;
+  memset(arrival->own_ops, 0, sizeof arrival->own_ops);
 }
 
 static void arrival_free(struct arrival *arrival) {
@@ -155,6 +159,12 @@ static void go(struct move *move, struct step *step, struct arrival *arrival) {
     arrival->checking = true;
   }
   if (arrival->checking && (sources.needed & ~(uint32_t)part->checked) == 0) {
+    uint32_t partition = arrival->partition;
+    uint64_t floor = part->floor < part->kept ? part->floor : part->kept;
+    if (!floors_raise(move->floors, partition, part->target_rank, floor)) {
+      wait_until(arrival, step->now_ns + MOVE_LOOK_NS);
+      return;
+    }
     move_part_set(move, arrival->partition, PART_HELD);
     part->checked = (sources.all & ~(uint32_t)part->checked) == 0 ? CHECKED_ALL : part->checked;
     release(move, step, arrival, 0);
@@ -165,7 +175,7 @@ static void go(struct move *move, struct step *step, struct arrival *arrival) {
     return;
   }
   uint64_t due_ns = 0;
-  if (!move_may_spend(move, step, &due_ns)) {
+  if (!step_may_work(step, ADMIT_TRANSFER, arrival->source, &due_ns)) {
     wait_until(arrival, due_ns);
     return;
   }
@@ -185,6 +195,7 @@ static void pass_done(struct move *move, struct step *step, struct arrival *arri
     return;
   } else {
     part->checked = (uint8_t)(part->checked | 1u << arrival->source_rank);
+    part->floor = arrival->floor > part->floor ? arrival->floor : part->floor;
   }
   arrival->source = 0;
   if (part->state == PART_HELD) {
@@ -195,8 +206,11 @@ static void pass_done(struct move *move, struct step *step, struct arrival *arri
   go(move, step, arrival);
 }
 
+/* If all of the batch is done. */
 static void batch_done(struct move *move, struct step *step, struct arrival *arrival) {
-  ASSERT(arrival->open == 0);
+  if (arrival->open > 0 || arrival->own_open > 0 || arrival->own != NULL) {
+    return;
+  }
   bool last = arrival->last;
   if (arrival->batch_end != NULL) {
     blob_put(arrival->cursor);
@@ -284,6 +298,106 @@ static void op_done(struct move *move, struct step *step, struct arrival *arriva
   }
 }
 
+/* -- what is here, and not there --------------------------------------------------------------- */
+
+static bool is_two_sided(const struct move *move, const struct step *step, const struct arrival *arrival) {
+  return arrival->checking && move->lost != 0 && step->lost_little && arrival->batch_floor != 0;
+}
+
+static void own_scan(const struct move *move, struct step *step, struct arrival *arrival) {
+  uint32_t unit = (uint32_t)(arrival - move->arrivals);
+  arrival->own_open += 1;
+  step_scan(step, move_token(MOVE_TOKEN_OWN, arrival->generation, unit), SPACE_OBJECTS, arrival->own, NULL,
+            MOVE_BATCH_MAX, MOVE_BATCH_BYTES, true);
+}
+
+/* All own keys that have been read are done with: on to the next, if there are more. */
+static void own_go(struct move *move, struct step *step, struct arrival *arrival) {
+  arrival->due_ns = step->now_ns + MOVE_ANSWER_NS;
+  if (arrival->own_open == 0 && arrival->own != NULL) {
+    own_scan(move, step, arrival);
+  } else {
+    batch_done(move, step, arrival);
+  }
+}
+
+static bool own_is_in_batch(const struct move *move, const struct arrival *arrival, struct bytes key) {
+  return key.size >= POSITION_BYTES && move_partition(move, key) == arrival->partition &&
+         (arrival->last || bytes_compare(key, blob_bytes(arrival->batch_end)) <= 0);
+}
+
+static bool is_listed(const struct arrival *arrival, struct bytes key) {
+  struct reader r = reader_make(blob_bytes(arrival->listing));
+  struct move_entry entry;
+  while (move_entry_read(&r, &entry)) {
+    if (bytes_compare(entry.key, key) == 0) {
+      return true;
+    }
+  }
+  return false;
+}
+
+/* The source has nothing of the key, and it replicates it: what is as old as its floor is dead. */
+static void own_bury(const struct move *move, struct step *step, struct arrival *arrival, uint32_t index,
+                     struct blob *key) {
+  arrival->own_ops[index] = true;
+  arrival->own_open += 1;
+  struct message bury = {
+      .type = MESSAGE_BURY,
+      .request = op_request(move, arrival, MOVE_BATCH_MAX + index),
+      .key = blob_bytes(key),
+      .key_blob = key,
+      .floor = arrival->batch_floor,
+  };
+  step_send(step, step->self, &bury);
+}
+
+void arrive_scanned(struct move *move, struct step *step, uint32_t generation, uint32_t unit,
+                    const struct event *event) {
+  ASSERT(unit < MOVES_MAX);
+  struct arrival *arrival = &move->arrivals[unit];
+  if (arrival->state != ARRIVAL_WORKING || arrival->generation != generation || arrival->own == NULL) {
+    return; /* the batch was given up */
+  }
+  arrival->own_open -= 1;
+  if (event->scan.err != ERR_OK) {
+    COUNT(step->stats->store_errors);
+    back_off(move, step, arrival);
+    return;
+  }
+  bool ended = event->scan.end || event->scan.count == 0;
+  for (uint32_t i = 0; i < event->scan.count; i++) {
+    struct blob *key = event->scan.entries[i].key;
+    if (!own_is_in_batch(move, arrival, blob_bytes(key))) {
+      ended = true;
+      break;
+    }
+    if (!is_listed(arrival, blob_bytes(key)) && move_key_n(step, blob_bytes(key)) > arrival->source_rank) {
+      own_bury(move, step, arrival, i, key);
+    }
+  }
+  struct blob *next = ended ? NULL : move_key_after(step, blob_bytes(event->scan.entries[event->scan.count - 1].key));
+  blob_put(arrival->own);
+  arrival->own = next;
+  if (!ended && next == NULL) {
+    back_off(move, step, arrival);
+    return;
+  }
+  own_go(move, step, arrival);
+}
+
+static void own_buried(struct move *move, struct step *step, struct arrival *arrival, uint32_t index,
+                       const struct message *message) {
+  bool durable = message->err == ERR_OK && (message->flags & MESSAGE_DURABLE) != 0;
+  if (!durable) {
+    back_off(move, step, arrival);
+    return;
+  }
+  arrival->own_ops[index] = false;
+  arrival->own_open -= 1;
+  own_go(move, step, arrival);
+}
+
 static void op_written(struct move *move, struct step *step, struct arrival *arrival, struct op *op,
                        const struct message *message) {
   bool durable = message->err == ERR_OK && (message->flags & MESSAGE_DURABLE) != 0;
@@ -293,6 +407,7 @@ static void op_written(struct move *move, struct step *step, struct arrival *arr
     return;
   }
   move->moving_keys += durable ? 1 : 0;
+  step->stats->resynced += durable && arrival->checking && move->lost != 0 ? 1 : 0;
   /* When copying, the check finds it again. */
   if (refused && arrival->checking) {
     COUNT(step->stats->store_errors);
@@ -322,7 +437,7 @@ static void op_acknowledged(struct move *move, struct step *step, struct arrival
 static void op_fetched(struct move *move, struct step *step, struct arrival *arrival, uint32_t index,
                        const struct message *message) {
   const struct op *op = &arrival->ops[index];
-  move_spend(move, step, message->object.size);
+  step_worked(step, ADMIT_TRANSFER, message->object.size);
   /* It has been listed by that node just now. If it is not there any more, what there is is listed anew. */
   if (message->err != ERR_OK || message->object.size == 0 || (message->flags & MESSAGE_CLOCK) != 0) {
     back_off(move, step, arrival);
@@ -392,7 +507,7 @@ static void batch_begin(struct move *move, struct step *step, struct arrival *ar
 static void pulled(struct move *move, struct step *step, struct arrival *arrival, const struct message *message) {
   uint32_t count = 0;
   struct bytes last_key = BYTES_NONE;
-  move_spend(move, step, message->object.size + FRAME_HEADER_BYTES);
+  step_worked(step, ADMIT_TRANSFER, message->object.size + FRAME_HEADER_BYTES);
   if (message->err != ERR_OK) {
     back_off(move, step, arrival);
     return;
@@ -412,12 +527,20 @@ static void pulled(struct move *move, struct step *step, struct arrival *arrival
     }
   }
   arrival->last = (message->flags & MESSAGE_LAST) != 0;
+  arrival->batch_floor = message->floor;
+  if (is_two_sided(move, step, arrival)) {
+    arrival->own = arrival->cursor == NULL ? move_first_key(step, arrival->partition, move->partition_count)
+                                           : move_key_after(step, blob_bytes(arrival->cursor));
+    if (arrival->own == NULL) {
+      back_off(move, step, arrival);
+      return;
+    }
+  }
+  arrival->floor = arrival->cursor == NULL || message->floor < arrival->floor ? message->floor : arrival->floor;
   arrival->state = ARRIVAL_WORKING;
   arrival->due_ns = step->now_ns + MOVE_ANSWER_NS;
   batch_begin(move, step, arrival, arrival->checking ? blob_bytes(arrival->listing) : message->object);
-  if (arrival->open == 0) {
-    batch_done(move, step, arrival);
-  }
+  own_go(move, step, arrival);
 }
 
 void arrive_message(struct move *move, struct step *step, uint32_t unit, uint32_t from, const struct message *message) {
@@ -433,6 +556,9 @@ void arrive_message(struct move *move, struct step *step, uint32_t unit, uint32_
   } else if (message->type == MESSAGE_WRITE_ACK && working && from == step->self &&
              (op->state == OP_OFFERED || op->state == OP_WRITING)) {
     op_acknowledged(move, step, arrival, op, message);
+  } else if (message->type == MESSAGE_WRITE_ACK && current && arrival->state == ARRIVAL_WORKING && from == step->self &&
+             index >= MOVE_BATCH_MAX && index < 2 * MOVE_BATCH_MAX && arrival->own_ops[index - MOVE_BATCH_MAX]) {
+    own_buried(move, step, arrival, index - MOVE_BATCH_MAX, message);
   } else if (message->type == MESSAGE_READ_REPLY && working && from == arrival->source && op->state == OP_FETCHING) {
     op_fetched(move, step, arrival, index, message);
   } else {

@@ -12,8 +12,6 @@
 #define SAVE_FIXED_BYTES (1u + 3u * 8u + 4u + 8u)
 #define STATES_PER_BYTE 4u
 #define SLOT_SHIFT 50u /* the slot is the top 14 bits of a position */
-#define SECOND_US UINT64_C(1000000)
-#define RATE_MAX (UINT64_C(1) << 43) /* more bytes per second are as many as one likes */
 
 size_t move_size(void) {
   return (sizeof(struct move) + 63u) & ~(size_t)63u;
@@ -115,10 +113,11 @@ void move_commit_done(struct move *move, struct step *step, uint64_t token, enum
 
 /* -- life --------------------------------------------------------------------------------- */
 
-struct move *move_init(void *memory, const struct shard_config *config, uint32_t first) {
-  ASSERT(memory != NULL);
+struct move *move_init(void *memory, const struct shard_config *config, struct floors *floors, uint32_t first) {
+  ASSERT(memory != NULL && floors != NULL);
   struct move *move = memory;
   memset(move, 0, sizeof *move);
+  move->floors = floors;
   move->generation = first;
   move->damaged = !load(move, config->moves);
   ASSERT(move->partition_count <= PARTITIONS_MAX);
@@ -139,21 +138,6 @@ bool move_is_made(const struct move *move) {
 
 bool move_is_moving(const struct step *step) {
   return step->base != step->ring && step->base->digest != step->ring->digest;
-}
-
-/* Which n the buckets have, as bits, and a digest of who has which. */
-static uint64_t sizes_look(const struct step *step, uint32_t *sizes) {
-  uint32_t n = bucket_find(step->buckets, BYTES_LITERAL("default")).n;
-  uint64_t digest = bytes_hash(BYTES_NONE, n);
-  *sizes = 1u << n;
-  for (uint32_t i = 0; i < step->buckets->count; i++) {
-    const struct bucket *bucket = &step->buckets->buckets[i];
-    n = bucket->props.n;
-    *sizes |= 1u << n;
-    digest = bytes_hash((struct bytes){(const uint8_t *)bucket->name, bucket->name_size}, digest ^ n);
-  }
-  ASSERT((*sizes & 1u) == 0 && *sizes < 1u << (REPLICAS_MAX + 1u));
-  return digest;
 }
 
 static void sizes_take(struct move *move, uint32_t sizes) {
@@ -183,7 +167,7 @@ static void states_weaken(struct move *move, uint32_t partition_count) {
 static void table_begin(struct move *move, const struct step *step) {
   struct move_identity identity = {.base_digest = step->base->digest, .target_digest = step->ring->digest};
   uint32_t sizes = 0;
-  identity.sizes_digest = sizes_look(step, &sizes);
+  identity.sizes_digest = bucket_table_sizes(step->buckets, &sizes) ^ step->lost;
   sizes_take(move, sizes);
   bool known = step->base->partition_count > 0 && step->ring->partition_count > 0;
   uint32_t partition_count = known ? step->ring->partition_count : 0;
@@ -202,6 +186,7 @@ static void table_begin(struct move *move, const struct step *step) {
     move->identity = identity;
     move->partition_count = partition_count;
   }
+  move->lost = step->lost;
   move->next = 0;
   move->wanted = move->held = move->foreign = 0;
   move->look_due_ns = known ? step->now_ns : HEAP_NEVER;
@@ -209,13 +194,13 @@ static void table_begin(struct move *move, const struct step *step) {
 
 /* The layouts, or what the buckets' n are, may have changed since the last call, whatever it is for. */
 static void layouts_look(struct move *move, const struct step *step) {
-  bool same = move->started && move->epoch == step->epoch;
+  bool same = move->started && move->epoch == step->epoch && move->lost == step->lost;
   if (same && move->buckets_digest == step->buckets_digest) {
     return;
   }
   uint32_t sizes = 0;
   move->buckets_digest = step->buckets_digest;
-  if (same && sizes_look(step, &sizes) == move->identity.sizes_digest) {
+  if (same && (bucket_table_sizes(step->buckets, &sizes) ^ step->lost) == move->identity.sizes_digest) {
     return;
   }
   move->started = true;
@@ -238,6 +223,7 @@ static void part_make(struct move *move, const struct step *step, uint32_t parti
   part->target_rank = (uint8_t)ring_rank(step->ring, partition, move->n_max, step->self);
   part->base_rank =
       move_is_moving(step) ? (uint8_t)ring_rank(step->base, partition, move->n_max, step->self) : part->target_rank;
+  part->base_rank = move->lost != 0 ? (uint8_t)move->n_max : part->base_rank; /* as if it had never had any */
   part->not_before_ns = 0;
   bool gained = is_gained(move, part);
   if (part->state == PART_HELD && part->checked != CHECKED_ALL && step->reading == step->base) {
@@ -246,7 +232,18 @@ static void part_make(struct move *move, const struct step *step, uint32_t parti
   if (!gained && part->state >= PART_COPIED) {
     move->version += 1; /* forgotten on disk too */
   }
-  part->state = !gained ? PART_NONE : part->state == PART_NONE ? PART_WANTED : part->state;
+  if (!move_is_moving(step)) {
+    floors_narrow(move->floors, partition, part->target_rank);
+  }
+  bool all = part->base_rank >= move->n_max;
+  part->kept = all ? UINT64_MAX : floors_above(move->floors, partition, part->base_rank);
+  if (gained ? part->state != PART_HELD : part->target_rank >= move->n_max && part->base_rank >= move->n_max) {
+    floors_forget(move->floors, partition); /* what others know of it, this node can not know */
+  }
+  part->floor = 0;
+  /* Where most of it is there, the check finds what is not. */
+  enum part_state first = move->lost != 0 && step->lost_little ? PART_COPIED : PART_WANTED;
+  part->state = (uint8_t)(!gained ? PART_NONE : part->state == PART_NONE ? first : part->state);
   move->wanted += gained ? 1 : 0;
   move->held += part->state == PART_HELD ? 1 : 0;
   move->foreign += part->target_rank >= move->n_min ? 1 : 0;
@@ -274,15 +271,38 @@ void move_part_set(struct move *move, uint32_t partition, enum part_state state)
   ASSERT(move->held <= move->wanted);
 }
 
+/* By the layouts, the buckets and the loss that are known now. */
+static bool is_current(const struct move *move, const struct step *step) {
+  return move_is_made(move) && move->epoch == step->epoch && move->buckets_digest == step->buckets_digest &&
+         move->lost == step->lost;
+}
+
+bool move_vouches(const struct move *move, const struct step *step, struct bytes store_key) {
+  if (step->lost == 0 || PLANTED(loss_answers)) {
+    return step->sure;
+  }
+  const struct part *part = &move->parts[move_partition(move, store_key)];
+  return is_current(move, step) && part->state == PART_HELD && part->target_rank < move_key_n(step, store_key);
+}
+
+bool move_is_resynced(const struct move *move, const struct step *step) {
+  return is_current(move, step) && !move_is_moving(step) && move->held == move->wanted && move->saved == move->version;
+}
+
 bool move_is_complete(const struct move *move, const struct step *step) {
   if (!move_is_moving(step) || PLANTED(move_early)) {
     return true;
   }
-  bool current = move->epoch == step->epoch && move->buckets_digest == step->buckets_digest;
-  if (!current || !move_is_made(move)) {
+  if (!is_current(move, step)) {
     return false;
   }
-  return move->wanted == 0 || (move->held == move->wanted && move->saved == move->version);
+  return move->wanted == 0 ||
+         (move->held == move->wanted && move->saved == move->version && floors_are_stored(move->floors));
+}
+
+bool move_is_quiet(const struct move *move, const struct step *step) {
+  bool made = move_is_made(move) && move->epoch == step->epoch && !move_is_moving(step);
+  return made && move->sweep.open == 0 && strays_count(move, step, 1) == 0;
 }
 
 void move_note_write(struct move *move, const struct step *step, struct bytes store_key) {
@@ -299,46 +319,6 @@ void move_totals(const struct move *move, const struct step *step, struct heartb
   health->parts_held = move->held;
   health->strays = strays_count(move, step, health->keys);
   ASSERT(health->parts_held <= health->parts_wanted);
-}
-
-/* -- pacing ----------------------------------------------------------------------------------- */
-
-static void tokens_refill(struct move *move, const struct step *step) {
-  uint64_t rate = step->tunables->move_bytes_per_s;
-  rate = rate < RATE_MAX ? rate : RATE_MAX;
-  uint64_t elapsed_us = (step->now_ns - move->tokens_ns) / 1000u;
-  if (elapsed_us > SECOND_US) {
-    elapsed_us = SECOND_US;
-    move->tokens_ns = step->now_ns - SECOND_US * 1000u;
-  }
-  uint64_t granted = rate * elapsed_us / SECOND_US;
-  /* Only the time that these bytes take: many small steps grant as much as a large one. */
-  move->tokens_ns += (granted * SECOND_US + rate - 1) / rate * 1000u;
-  ASSERT(move->tokens_ns <= step->now_ns);
-  move->tokens += (int64_t)granted;
-  move->tokens = move->tokens > (int64_t)rate ? (int64_t)rate : move->tokens;
-}
-
-bool move_may_spend(struct move *move, const struct step *step, uint64_t *due_ns) {
-  uint64_t rate = step->tunables->move_bytes_per_s;
-  if (rate == 0) {
-    return true;
-  }
-  tokens_refill(move, step);
-  if (move->tokens > 0) {
-    return true;
-  }
-  uint64_t owed = (uint64_t)(-move->tokens) + 1u;
-  uint64_t wait_us = owed >= rate ? SECOND_US : owed * SECOND_US / rate + 1u;
-  *due_ns = step->now_ns + wait_us * 1000u;
-  return false;
-}
-
-void move_spend(struct move *move, const struct step *step, uint64_t bytes) {
-  ASSERT(bytes <= FRAME_BODY_MAX_BYTES);
-  if (step->tunables->move_bytes_per_s > 0) {
-    move->tokens -= (int64_t)bytes;
-  }
 }
 
 /* -- dispatch ---------------------------------------------------------------------------------- */
@@ -382,6 +362,8 @@ void move_scan_done(struct move *move, struct step *step, const struct event *ev
   layouts_look(move, step);
   if (value >> MOVE_UNIT_BITS == MOVE_TOKEN_SERVE) {
     serve_scanned(move, step, (uint32_t)(value & MOVE_INDEX_MASK), event);
+  } else if (value >> MOVE_UNIT_BITS == MOVE_TOKEN_OWN) {
+    arrive_scanned(move, step, generation, (uint32_t)(value & MOVE_INDEX_MASK), event);
   } else {
     ASSERT(value >> MOVE_UNIT_BITS == MOVE_TOKEN_SWEEP);
     strays_scanned(move, step, generation, event);

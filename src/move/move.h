@@ -12,7 +12,11 @@
  * own store, or was merged into it. It is made after all know the target, so that no acknowledged write escapes it:
  * those before have W copies among the base's replicas, those after are written to this node too. A target that changes
  * turns HELD back into COPIED. States are kept in META_MOVES, so that a restart of either side copies again no more
- * than the partitions that were under way.
+ * than the partitions that were under way. With HELD goes the partition's floor (replica/floors.h): the greatest of
+ * those that it was checked against.
+ *
+ * Lost: a node that has lost what it had stored (step->lost) gains every partition that the layouts give it, be it that
+ * they are the same: what is WANTED is copied, and all is checked against all other replicas, before it vouches for it.
  *
  * Serving: PULL is answered from a scan of the own store, one batch at a time, without state between batches.
  *
@@ -24,7 +28,7 @@
  * An entry of PULLED: u32 size + store key, u64 digest of the object (0: it is damaged there), u32 size + object (empty
  * without FULL, and if it is too large to be sent along). Keys rise. The next PULL goes on behind the last of them.
  *
- * Both are throttled: receiving by tunables->move_bytes_per_s, and by what the replica takes (BUSY backs off).
+ * Both go by what is granted (admit/admit.h), and by what the replica takes (BUSY backs off).
  *
  * INVARIANTS: at most MOVES_MAX partitions arrive at one time, one batch each; a partition is HELD only if each member
  * of the base that replicates it and is not removed has been checked against since all knew the target; a stray goes
@@ -33,13 +37,15 @@
 #ifndef GRAMME_MOVE_MOVE_H
 #define GRAMME_MOVE_MOVE_H
 
+#include "replica/floors.h"
 #include "seam/step.h"
 
 struct move;
 
 size_t move_size(void);
-/* `memory` has move_size() bytes, aligned to 64, zeroed. `first`: where the numbers of requests begin (see coord.h). */
-struct move *move_init(void *memory, const struct shard_config *config, uint32_t first);
+/* `memory` has move_size() bytes, aligned to 64, zeroed. `floors` is borrowed. `first`: where the numbers of
+ * requests begin (see coord.h). */
+struct move *move_init(void *memory, const struct shard_config *config, struct floors *floors, uint32_t first);
 /* Gives back every blob that is held: before the pool goes. */
 void move_deinit(struct move *move);
 
@@ -51,10 +57,16 @@ void move_scan_done(struct move *move, struct step *step, const struct event *ev
 void move_commit_done(struct move *move, struct step *step, uint64_t token, enum err err);
 bool move_owns_request(uint64_t request);
 /* The replica is given an object to keep as its own, by others. */
+/* Nothing is on its way, and this node has nothing that is not its own. */
+bool move_is_quiet(const struct move *move, const struct step *step);
 void move_note_write(struct move *move, const struct step *step, struct bytes store_key);
 
 /* Is all that step->ring gives this node HELD, and known to be so on disk? True when nothing is gained. */
 bool move_is_complete(const struct move *move, const struct step *step);
+/* May an answer for this key count for a quorum: is nothing lost here, or has its partition been checked since? */
+bool move_vouches(const struct move *move, const struct step *step, struct bytes store_key);
+/* All partitions have been checked since, and that is stored. */
+bool move_is_resynced(const struct move *move, const struct step *step);
 /* Fills in moving_keys, moving_bytes, parts_wanted, parts_held and strays; health->keys is all that the node has. */
 void move_totals(const struct move *move, const struct step *step, struct heartbeat *health);
 

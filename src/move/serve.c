@@ -22,6 +22,7 @@ static void answer(struct step *step, const struct serving *serving, enum err er
       .partition = serving->partition,
       .request = serving->request,
       .err = err,
+      .floor = serving->floor,
       .object = blob_bytes(entries),
       .object_blob = entries,
   };
@@ -29,13 +30,13 @@ static void answer(struct step *step, const struct serving *serving, enum err er
   step_send(step, serving->from, &pulled);
 }
 
-/* Whole bytes that all keys of a partition begin with: what the scan need not look beyond. */
-static uint32_t prefix_bytes(uint32_t partition_count) {
+/* Whole bytes that all keys asked for begin with: what the scan need not look beyond. */
+static uint32_t prefix_bytes(const struct serving *serving, uint32_t partition_count) {
   uint32_t bits = 0;
   while (1u << bits < partition_count) {
     bits += 1;
   }
-  return bits / 8u;
+  return (serving->within.bits > bits ? serving->within.bits : bits) / 8u;
 }
 
 static enum err scan(const struct move *move, struct step *step, uint32_t index, const struct message *message) {
@@ -44,7 +45,8 @@ static enum err scan(const struct move *move, struct step *step, uint32_t index,
   if (first == NULL) {
     return ERR_NOMEM;
   }
-  struct bytes prefix = {first->data, prefix_bytes(step->ring->partition_count)};
+  uint32_t size = prefix_bytes(serving, step->ring->partition_count);
+  struct bytes prefix = {serving->within.bits == 0 ? first->data : message->key.data, size};
   struct blob *within = prefix.size == 0 ? NULL : blob_copy(step->pool, prefix);
   struct blob *from = message->key.size == 0 ? blob_get(first) : move_key_after(step, message->key);
   bool room = from != NULL && (prefix.size == 0 || within != NULL);
@@ -70,10 +72,16 @@ void serve_pull(struct move *move, struct step *step, uint32_t from, const struc
     COUNT(step->stats->messages_bad);
     return;
   }
+  struct tree_node within = {0, 0};
+  if (message->owner > 0 && message->owner <= TREE_BITS_MAX && message->key.size > 0) {
+    within = tree_node_of(position_read(message->key.data).high, message->owner);
+  }
   struct serving asked = {.from = from,
                           .partition = message->partition,
                           .full = (message->flags & MESSAGE_FULL) != 0,
-                          .request = message->request};
+                          .request = message->request,
+                          .floor = floors_get(move->floors, message->partition),
+                          .within = within};
   uint32_t index = 0;
   while (index < SERVES_MAX && move->servings[index].from != 0) {
     index += 1;
@@ -105,7 +113,8 @@ static uint32_t entries_within(const struct serving *serving, const struct step 
     const struct scan_entry *entry = &event->scan.entries[count];
     struct bytes key = blob_bytes(entry->key);
     if (key.size < POSITION_BYTES ||
-        position_partition(position_read(key.data), step->ring->partition_count) != serving->partition) {
+        position_partition(position_read(key.data), step->ring->partition_count) != serving->partition ||
+        tree_node_of(position_read(key.data).high, serving->within.bits).prefix != serving->within.prefix) {
       break;
     }
     *size += ENTRY_FIXED_BYTES + key.size + listed_object(serving, entry).size;
@@ -115,12 +124,12 @@ static uint32_t entries_within(const struct serving *serving, const struct step 
 }
 
 /* One that is damaged is listed without anything: its taker passes over it, and asks for what is behind it. */
-static void entry_write(struct step *step, const struct serving *serving, const struct scan_entry *entry,
-                        struct writer *w) {
+static void entry_write(struct step *step, struct serving *serving, const struct scan_entry *entry, struct writer *w) {
   struct object object;
   bool sound = object_open(&object, blob_bytes(entry->value)) == ERR_OK && !object.is_clock;
   if (!sound) {
     COUNT(step->stats->store_errors);
+    serving->floor = 0;
   }
   write_bytes(w, blob_bytes(entry->key));
   write_u64(w, sound ? object_digest(blob_bytes(entry->value)) : 0);
@@ -137,6 +146,7 @@ void serve_scanned(struct move *move, struct step *step, uint32_t index, const s
     answer(step, &serving, event->scan.err, NULL, false);
     return;
   }
+  serving.floor = event->scan.gap ? 0 : serving.floor; /* what is listed is not all that is known here */
   size_t size = 0;
   uint32_t count = entries_within(&serving, step, event, &size);
   bool last = event->scan.end || count < event->scan.count;

@@ -3,6 +3,7 @@
 #define GRAMME_MOVE_SERVE_H
 
 #include "move/move.h"
+#include "replica/tree.h"
 
 #define SERVES_MAX 8u /* scans for others at one time; full: ERR_BUSY */
 /* Larger objects are listed only, for an answer has its bounds: their taker reads them one by one. */
@@ -13,6 +14,8 @@ struct serving {
   uint16_t partition;
   bool full;
   uint64_t request;
+  uint64_t floor;          /* of the partition, when the store was asked */
+  struct tree_node within; /* only what lies in it; of 0 bits: all of the partition */
 };
 
 /* An entry of PULLED. */

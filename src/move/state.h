@@ -1,4 +1,4 @@
-/* What the files of the mover share. move.c: the table of partitions, META_MOVES, pacing, dispatch. arrive.c: pulling
+/* What the files of the mover share. move.c: the table of partitions, META_MOVES, dispatch. arrive.c: pulling
  * what the target gives this node. serve.c: answering those who pull. strays.c: giving away what is not this node's.
  *
  * Numbers of requests: u8 tag  u8 unit (an arrival, or the sweep)  u32 generation  u16 index within the batch. A unit
@@ -35,10 +35,10 @@
 #define MOVE_FETCHES_MAX 8u                  /* objects under way to one arrival that is being checked */
 
 _Static_assert(MOVE_BATCH_MAX + STRAYS_MAX * STRAY_PLACES < LOCAL_MESSAGES_MAX, "a batch fits the local queue");
-_Static_assert(MOVE_BATCH_MAX < MOVE_INDEX_PULL, "no object's index is the pull's");
+_Static_assert(2 * MOVE_BATCH_MAX < MOVE_INDEX_PULL, "no object's index is the pull's");
 _Static_assert(REPLICAS_MAX <= 8, "sources are bits of a byte");
 
-enum move_token { MOVE_TOKEN_SAVE = 1, MOVE_TOKEN_SERVE, MOVE_TOKEN_SWEEP };
+enum move_token { MOVE_TOKEN_SAVE = 1, MOVE_TOKEN_SERVE, MOVE_TOKEN_SWEEP, MOVE_TOKEN_OWN };
 
 #define CHECKED_ALL UINT8_MAX
 
@@ -46,24 +46,28 @@ enum part_state { PART_NONE = 0, PART_WANTED, PART_COPIED, PART_HELD }; /* two b
 
 struct part {
   uint8_t state;       /* enum part_state; not NONE: the target gives it to this node */
-  uint8_t base_rank;   /* this node's place among the replicas in the base, n_max: none */
+  uint8_t base_rank;   /* this node's place among the replicas in the base, n_max: none, or it has lost its data */
   uint8_t target_rank; /* the same in the target */
   /* by rank in the base: sources that have been checked against, for these layouts; or CHECKED_ALL */
   uint8_t checked;
   uint64_t not_before_ns;
+  uint64_t floor; /* the greatest of those that it has been checked against */
+  uint64_t kept;  /* its own before, of those keys that are not gained, and so not checked */
 };
 
 /* What the states of the table stand for. With other layouts, or other numbers of replicas, what was held is to be
  * checked again. */
 struct move_identity {
   uint64_t base_digest, target_digest;
-  uint64_t sizes_digest; /* of the buckets' n */
+  uint64_t sizes_digest; /* of the buckets' n, and of what has been lost */
 };
 
 struct move {
+  struct floors *floors; /* borrowed */
   bool started;
   bool damaged; /* META_MOVES was */
   uint32_t epoch;
+  uint64_t lost;     /* as the table has it: see step->lost */
   uint64_t epoch_ns; /* when it was first seen */
   struct move_identity identity;
   uint32_t partition_count; /* 0: no layouts yet */
@@ -79,8 +83,6 @@ struct move {
   uint64_t look_due_ns; /* for partitions to pull */
   uint32_t turn;        /* the partition that was begun last */
   uint32_t generation;
-  int64_t tokens; /* bytes that may be received; less than 0: on credit */
-  uint64_t tokens_ns;
   uint64_t moving_keys, moving_bytes;
   struct arrival arrivals[MOVES_MAX];
   struct serving servings[SERVES_MAX];
@@ -98,9 +100,6 @@ uint32_t move_key_n(const struct step *step, struct bytes store_key);
 /* The first position of a partition; the smallest key behind `key`. NULL: no room. */
 struct blob *move_first_key(struct step *step, uint32_t partition, uint32_t partition_count);
 struct blob *move_key_after(struct step *step, struct bytes key);
-/* May more bytes be moved now? Else `*due_ns` is when. What is spent beyond that is made up for by waiting. */
-bool move_may_spend(struct move *move, const struct step *step, uint64_t *due_ns);
-void move_spend(struct move *move, const struct step *step, uint64_t bytes);
 /* Does a replica that says so never take this object? */
 bool move_is_refusal(enum err err);
 

@@ -459,7 +459,7 @@ static void stray_send(struct move *move, struct step *step, struct stray *stray
   write.object = blob_bytes(stray->object);
   write.object_blob = stray->object;
   stray->states[place] = REPLY_SENT;
-  move_spend(move, step, stray->object->size);
+  step_worked(step, ADMIT_TRANSFER, stray->object->size);
   step_send(step, stray->nodes[place], &write);
 }
 
@@ -522,7 +522,11 @@ void strays_tick(struct move *move, struct step *step) {
     return;
   }
   ASSERT(sweep->state == SWEEP_IDLE);
-  if (!move_may_spend(move, step, &sweep->due_ns)) {
+  if (!step_may_work(step, ADMIT_TRANSFER, 0, &sweep->due_ns)) {
+    return;
+  }
+  if (!sweep->begun && !floors_are_stored(move->floors)) {
+    sweep->due_ns = step->now_ns + MOVE_LOOK_NS; /* none may speak of what goes */
     return;
   }
   if (!sweep->begun) {

@@ -457,7 +457,7 @@ static void read_deliver(struct disk *disk, struct operation *operation) {
 static void scan_deliver(struct disk *disk, struct operation *operation) {
   enum err err = operation->err;
   uint32_t wrapped = 0;
-  while (err == ERR_OK && wrapped < operation->count) {
+  while ((err == ERR_OK || err == ERR_CORRUPT) && wrapped < operation->count) {
     struct store_scan_entry *from = &operation->entries[wrapped];
     struct scan_entry *to = &disk->entries[wrapped];
     *to = (struct scan_entry){NULL, NULL};
@@ -466,9 +466,10 @@ static void scan_deliver(struct disk *disk, struct operation *operation) {
       err = ERR_NOMEM;
     }
   }
+  bool told = err == ERR_OK || err == ERR_CORRUPT;
   disk->stats.reads_failed += err != ERR_OK ? 1 : 0;
-  disk->callbacks.scan_done(disk->callbacks.context, operation->token, err, disk->entries, err == ERR_OK ? wrapped : 0,
-                            err == ERR_OK && operation->end);
+  disk->callbacks.scan_done(disk->callbacks.context, operation->token, err, disk->entries, told ? wrapped : 0,
+                            told && operation->end);
   for (uint32_t i = 0; i < wrapped; i += 1) {
     blob_put(disk->entries[i].key);
     blob_put(disk->entries[i].value);

@@ -55,7 +55,8 @@ struct disk_callbacks {
   /* OK, NOSPACE, BUSY, IO. Durable if OK and it asked for sync; visible if OK. After IO the node stops: disk_failure
    * says why. */
   void (*commit_done)(void *context, uint64_t token, enum err err);
-  /* As reads. Entries and their blobs are borrowed for the call. */
+  /* OK, IO, NOMEM. CORRUPT: as OK, but before the first entry lies what can not be read; it is left out. Entries and
+   * their blobs are borrowed for the call. */
   void (*scan_done)(void *context, uint64_t token, enum err err, const struct scan_entry *entries, uint32_t count,
                     bool end);
 };

@@ -8,6 +8,7 @@
 #include "version/bucket.h"
 #include "version/context.h"
 #include "version/object.h"
+#include "version/prune.h"
 
 #define NONE UINT32_MAX
 #define MAP_SLOTS (4u * PENDING_KEYS_MAX)
@@ -24,7 +25,10 @@ struct operation {
   uint32_t owner;
   uint64_t request;
   uint64_t digest;          /* STAMP: the epoch of the layouts that it was planned by */
+  uint64_t floor;           /* BURY, REAP */
+  uint32_t turn;            /* step->turn when it came */
   uint64_t commit_sequence; /* of its commit, among all commits of this replica */
+  uint64_t share;           /* of the tree, of the object that it commits */
   struct put_options options;
   struct blob *object;  /* WRITE: object, STAMP: value; NULL when empty */
   struct blob *context; /* STAMP */
@@ -34,7 +38,7 @@ struct operation {
   bool adds;     /* its commit makes a hint where there was none */
 };
 
-enum slot_state { SLOT_FREE = 0, SLOT_READING, SLOT_KNOWN };
+enum slot_state { SLOT_FREE = 0, SLOT_READING, SLOT_DAMAGED, SLOT_KNOWN };
 
 struct slot {
   enum slot_state state;
@@ -51,6 +55,9 @@ struct slot {
   enum err read_err;        /* KNOWN, not OK: the storage could not read it; whoever waits is told so */
   uint64_t failed_sequence; /* of a commit that failed, while no later one has succeeded: the store has not all that
                              * `object` has; 0: none */
+  bool share_known;         /* `share` is of what the store has */
+  bool doubtful;            /* nobody knows what it has */
+  uint64_t share;           /* of the tree */
 };
 
 struct replica {
@@ -58,6 +65,9 @@ struct replica {
   bool dropped;           /* objects that may have dots of `actor` have been given away, all of them ... */
   uint32_t dropped_epoch; /* ... while the live layouts and the buckets, which say what it replicates, were these */
   uint64_t dropped_buckets;
+  struct growth *growth; /* borrowed, as are */
+  const struct floors *floors;
+  uint32_t turns[2];       /* operations by the turn in which they came: even, odd */
   uint64_t stand_in_epoch; /* the stand-in actors' incarnations are made of it */
   bool stand_in_used;      /* a dot has been issued in this epoch */
   uint64_t seed;
@@ -78,8 +88,9 @@ size_t replica_size(void) {
   return (sizeof(struct replica) + 63u) & ~(size_t)63u;
 }
 
-struct replica *replica_init(void *memory, struct actor actor, uint64_t stand_in_epoch, uint64_t seed) {
-  ASSERT(memory != NULL);
+struct replica *replica_init(void *memory, struct actor actor, uint64_t stand_in_epoch, uint64_t seed,
+                             struct growth *growth, const struct floors *floors) {
+  ASSERT(memory != NULL && growth != NULL && floors != NULL);
   ASSERT(actor.node != 0);
   ASSERT(actor.incarnation != stand_in_epoch);
   struct replica *replica = memory;
@@ -87,6 +98,8 @@ struct replica *replica_init(void *memory, struct actor actor, uint64_t stand_in
   replica->actor = actor;
   replica->stand_in_epoch = stand_in_epoch;
   replica->seed = seed;
+  replica->growth = growth;
+  replica->floors = floors;
   replica->left_head = replica->left_tail = NONE;
   map_init(&replica->map, replica->map_slots, MAP_SLOTS);
   for (uint32_t i = 0; i < PENDING_KEYS_MAX; i++) {
@@ -115,6 +128,11 @@ struct actor replica_actor(const struct replica *replica) {
 
 bool replica_is_idle(const struct replica *replica) {
   return replica->slots_used == 0 && replica->operations_used == 0;
+}
+
+bool replica_is_past(const struct replica *replica, uint32_t turn) {
+  ASSERT(replica->turns[0] + replica->turns[1] == replica->operations_used);
+  return replica->turns[(turn + 1u) % 2u] == 0;
 }
 
 bool replica_wants_tick(const struct replica *replica) {
@@ -188,6 +206,14 @@ static enum err slot_find(struct replica *replica, struct step *step, const stru
   return ERR_OK;
 }
 
+/* What the store has is known, or about to be read again. */
+static void tree_settled(struct replica *replica, struct slot *slot) {
+  if (slot->doubtful) {
+    slot->doubtful = false;
+    growth_settled(replica->growth);
+  }
+}
+
 static void slot_free_if_idle(struct replica *replica, uint32_t index) {
   struct slot *slot = &replica->slots[index];
   if (slot->state != SLOT_KNOWN || slot->commits != 0 || slot->head != NONE || slot->listed) {
@@ -195,6 +221,7 @@ static void slot_free_if_idle(struct replica *replica, uint32_t index) {
   }
   bool removed = map_remove(&replica->map, slot->hash);
   ASSERT(removed);
+  tree_settled(replica, slot);
   blob_put(slot->key);
   blob_put(slot->object);
   *slot = (struct slot){.state = SLOT_FREE, .next = replica->free_slot};
@@ -202,10 +229,12 @@ static void slot_free_if_idle(struct replica *replica, uint32_t index) {
   replica->slots_used -= 1;
 }
 
-static uint32_t operation_take(struct replica *replica) {
+static uint32_t operation_take(struct replica *replica, uint32_t turn) {
   uint32_t index = replica->free_operation;
   if (index != NONE) {
     replica->free_operation = replica->operations[index].next;
+    replica->operations[index].turn = turn;
+    replica->turns[turn % 2u] += 1;
     replica->operations_used += 1;
   }
   return index;
@@ -214,6 +243,8 @@ static uint32_t operation_take(struct replica *replica) {
 static void operation_free(struct replica *replica, uint32_t index) {
   struct operation *operation = &replica->operations[index];
   ASSERT(replica->operations_used > 0);
+  ASSERT(replica->turns[operation->turn % 2u] > 0);
+  replica->turns[operation->turn % 2u] -= 1;
   blob_put(operation->object);
   blob_put(operation->context);
   *operation = (struct operation){.next = replica->free_operation};
@@ -231,7 +262,7 @@ static void answer_error(struct replica *replica, struct step *step, const struc
   } else if (operation->type == MESSAGE_STAMP) {
     answer.type = MESSAGE_STAMPED;
   } else if (operation->type != MESSAGE_HINT_DROP) {
-    answer.type = MESSAGE_WRITE_ACK; /* WRITE, OFFER, OBJECT_DROP */
+    answer.type = MESSAGE_WRITE_ACK; /* WRITE, BURY, OFFER, OBJECT_DROP; nobody waits for a REAP */
     answer.digest = replica_credit(replica);
   } else {
     return; /* nobody waits for a HINT_DROP: the hint is delivered once more */
@@ -257,9 +288,15 @@ static void answer_written(struct replica *replica, struct step *step, const str
   step_send(step, operation->from, &ack);
 }
 
+/* Up to when this node knows all versions of the key. */
+static uint64_t slot_floor(const struct replica *replica, const struct step *step, const struct slot *slot) {
+  return slot->space == SPACE_OBJECTS ? floors_of_key(replica->floors, step, slot_store_key(slot)) : 0;
+}
+
 static void answer_read(struct replica *replica, struct step *step, const struct slot *slot,
                         const struct operation *operation) {
   struct message reply = {.type = MESSAGE_READ_REPLY, .request = operation->request, .owner = operation->owner};
+  reply.floor = slot_floor(replica, step, slot);
   struct blob *clock = NULL;
   if (slot->object != NULL) {
     bool small = slot->object->size <= step->tunables->small_value_bytes;
@@ -355,9 +392,16 @@ static void commit_take(struct replica *replica, struct step *step, uint32_t ind
   struct slot *slot = &replica->slots[operation->slot];
   bool sync = (operation->flags & MESSAGE_NOSYNC) == 0 && !PLANTED(unsynced);
   operation->removes = object == NULL;
-  step->stats->keys_new += slot->space == SPACE_OBJECTS && slot->object == NULL && object != NULL ? 1 : 0;
-  step->stats->keys_gone += slot->space == SPACE_OBJECTS && slot->object != NULL && object == NULL ? 1 : 0;
+  bool had = slot->object != NULL || operation->type == MESSAGE_RESTORE;
+  step->stats->keys_new += slot->space == SPACE_OBJECTS && !had && object != NULL ? 1 : 0;
+  step->stats->keys_gone += slot->space == SPACE_OBJECTS && had && object == NULL ? 1 : 0;
   operation->adds = slot->space == SPACE_HINTS && slot->object == NULL;
+  if (slot->space == SPACE_OBJECTS) {
+    struct bytes key = blob_bytes(slot->key);
+    slot->share = slot->share_known ? slot->share : growth_share(replica->growth, key, slot->object);
+    slot->share_known = true;
+    operation->share = growth_share(replica->growth, key, object);
+  }
   blob_put(slot->object);
   slot->object = object;
   slot->commits += 1;
@@ -385,10 +429,16 @@ static bool run_write(struct replica *replica, struct step *step, uint32_t index
   struct operation *operation = &replica->operations[index];
   struct slot *slot = &replica->slots[operation->slot];
   struct blob *merged = NULL;
-  bool replace = PLANTED(repair_drops) && (operation->flags & MESSAGE_QUIET) != 0;
-  enum resolve resolve = key_props(step, slot).resolve;
-  enum err err = object_merge(step->scratch, step->pool, replace ? NULL : slot->object, object, object_blob, resolve,
-                              step->version_stats, &merged);
+  enum err err = ERR_OK;
+  if (PLANTED(repair_drops) && (operation->flags & MESSAGE_QUIET) != 0) {
+    err = object_merge(step->scratch, step->pool, NULL, object, object_blob, key_props(step, slot).resolve,
+                       step->version_stats, &merged);
+  } else {
+    struct holding mine = {blob_bytes(slot->object), slot->object, slot_floor(replica, step, slot)};
+    struct holding theirs = {object, object_blob, operation->type == MESSAGE_BURY ? operation->floor : 0};
+    err = holding_merge(step->scratch, step->pool, &mine, &theirs, key_props(step, slot).resolve, step->version_stats,
+                        &merged);
+  }
   if (err != ERR_OK) {
     answer_error(replica, step, operation, err);
     return true;
@@ -405,29 +455,61 @@ static bool run_write(struct replica *replica, struct step *step, uint32_t index
   return false;
 }
 
-static enum err stamp_object(struct replica *replica, struct step *step, const struct slot *slot,
-                             const struct operation *operation, struct bytes value, struct bytes context,
-                             struct dot dot, struct blob **stamped) {
-  struct bucket_props props = key_props(step, slot);
-  struct past *past = &replica->context;
-  bool blind = (operation->flags & MESSAGE_BLIND) != 0;
-  if (!blind && context.size == 0) {
-    past_init(past);
-  } else if (!blind) {
-    struct bytes key = slot_store_key(slot);
-    struct position position = position_read(key.data);
-    struct context_binding binding = {step->cluster_seed, position.high, position.low};
-    uint32_t coordinator = 0;
-    enum err err = context_decode(context, binding, past, &coordinator);
-    if (err != ERR_OK) {
-      return err;
-    }
-    if (PLANTED(stale_sibling)) {
-      past_init(past);
-    }
+/* Takes out of an object what everybody may forget. */
+static bool run_reap(struct replica *replica, struct step *step, uint32_t index) {
+  struct operation *operation = &replica->operations[index];
+  struct slot *slot = &replica->slots[operation->slot];
+  struct blob *left = NULL;
+  enum pruned pruned = PRUNED_NOTHING;
+  /* What it was found to be below may have been forgotten since: then nothing is known of it. */
+  bool holds = operation->floor <= slot_floor(replica, step, slot) || PLANTED(reap_timer);
+  if (slot->object != NULL && holds) {
+    pruned = object_reap(step->pool, blob_bytes(slot->object), operation->floor, &left);
   }
+  if (pruned != PRUNED_SOME && pruned != PRUNED_ALL) {
+    return true;
+  }
+  COUNT(step->stats->reaped);
+  commit_take(replica, step, index, left);
+  return false;
+}
+
+/* What the writer has seen, into `past`: nothing when there is no context. */
+static enum err context_read(struct step *step, const struct slot *slot, struct bytes context, struct past *past) {
+  past_init(past);
+  if (context.size == 0) {
+    return ERR_OK;
+  }
+  struct position position = position_read(slot_store_key(slot).data);
+  struct context_binding binding = {step->cluster_seed, position.high, position.low};
+  uint32_t coordinator = 0;
+  enum err err = context_decode(context, binding, past, &coordinator);
+  if (err == ERR_OK && PLANTED(stale_sibling)) {
+    past_init(past);
+  }
+  return err;
+}
+
+/* Later than all that its writer has seen, and than all that is here: also where those clocks were ahead of ours, and
+ * before ours has heard of any since our start. What is not above the floor would be taken for dead. */
+static uint64_t stamp_time(const struct replica *replica, struct step *step, const struct slot *slot) {
+  struct object object;
+  uint64_t seen = past_newest(&replica->context);
+  uint64_t floor = slot_floor(replica, step, slot);
+  seen = floor > seen ? floor : seen;
+  if (slot->object != NULL && object_open(&object, blob_bytes(slot->object)) == ERR_OK) {
+    uint64_t newest = object_newest(&object);
+    seen = newest > seen ? newest : seen;
+  }
+  return hlc_tick_after(step->hlc, seen, step->wall_ms);
+}
+
+static enum err stamp_object(struct replica *replica, struct step *step, const struct slot *slot,
+                             const struct operation *operation, struct bytes value, struct dot dot,
+                             struct blob **stamped) {
+  struct bucket_props props = key_props(step, slot);
   struct put put = {
-      .context = blind ? NULL : past,
+      .context = (operation->flags & MESSAGE_BLIND) != 0 ? NULL : &replica->context,
       .dot = dot,
       .contiguous = true,
       .tombstone = (operation->options.put_flags & PUT_TOMBSTONE) != 0,
@@ -444,14 +526,20 @@ static bool run_stamp(struct replica *replica, struct step *step, uint32_t index
                       struct bytes context) {
   struct operation *operation = &replica->operations[index];
   struct slot *slot = &replica->slots[operation->slot];
+  bool blind = (operation->flags & MESSAGE_BLIND) != 0;
+  enum err err = context_read(step, slot, blind ? BYTES_NONE : context, &replica->context);
+  if (err != ERR_OK) {
+    answer_error(replica, step, operation, err);
+    return true;
+  }
   struct actor actor = stamping_actor(replica, step, slot, operation);
-  struct dot dot = {.actor = actor, .time = hlc_tick(step->hlc, step->wall_ms)};
+  struct dot dot = {.actor = actor, .time = stamp_time(replica, step, slot)};
   struct blob *stamped = NULL;
-  enum err err = stamp_object(replica, step, slot, operation, value, context, dot, &stamped);
+  err = stamp_object(replica, step, slot, operation, value, dot, &stamped);
   if (PLANTED(room_made) && err == ERR_SIBLINGS) {
     answer_error(replica, step, operation, err);
     operation->flags |= MESSAGE_BLIND;
-    err = stamp_object(replica, step, slot, operation, value, context, dot, &stamped);
+    err = stamp_object(replica, step, slot, operation, value, dot, &stamped);
   }
   if (err != ERR_OK) {
     answer_error(replica, step, operation, err);
@@ -514,12 +602,13 @@ static void run(struct replica *replica, struct step *step, uint32_t index, stru
   struct operation *operation = &replica->operations[index];
   const struct slot *slot = &replica->slots[operation->slot];
   ASSERT(slot->state == SLOT_KNOWN);
-  ASSERT(slot->read_err == ERR_OK);
   bool finished = true;
   if (operation->type == MESSAGE_READ) {
     answer_read(replica, step, slot, operation);
-  } else if (operation->type == MESSAGE_WRITE) {
+  } else if (operation->type == MESSAGE_WRITE || operation->type == MESSAGE_BURY) {
     finished = run_write(replica, step, index, object, object_blob);
+  } else if (operation->type == MESSAGE_REAP) {
+    finished = run_reap(replica, step, index);
   } else if (operation->type == MESSAGE_STAMP) {
     finished = run_stamp(replica, step, index, object, context);
   } else if (operation->type == MESSAGE_OFFER) {
@@ -550,6 +639,12 @@ static void left_push(struct replica *replica, uint32_t index) {
   replica->left_tail = index;
 }
 
+/* A hint that can not be read is lost: what comes for its owner now is kept as if there had been none. Only for reads
+ * nobody can say that there is none. */
+static bool hint_is_lost(const struct slot *slot, const struct operation *operation) {
+  return slot->space == SPACE_HINTS && slot->read_err == ERR_CORRUPT && operation->type != MESSAGE_READ;
+}
+
 /* Runs up to `budget` waiting operations of a known slot (or refuses them, when it could not be read); returns how
  * many. */
 static uint32_t slot_run(struct replica *replica, struct step *step, uint32_t index, uint32_t budget) {
@@ -563,7 +658,7 @@ static uint32_t slot_run(struct replica *replica, struct step *step, uint32_t in
     }
     replica->operations[operation].next = NONE;
     ran += 1;
-    if (slot->read_err != ERR_OK) {
+    if (slot->read_err != ERR_OK && !hint_is_lost(slot, &replica->operations[operation])) {
       answer_error(replica, step, &replica->operations[operation], slot->read_err);
       operation_free(replica, operation);
       continue;
@@ -579,6 +674,81 @@ static uint32_t slot_run(struct replica *replica, struct step *step, uint32_t in
     left_push(replica, index);
   }
   return ran;
+}
+
+/* -- damage --------------------------------------------------------------------- */
+
+/* What another replica asks to mend its own copy by is not kept waiting: it might wait for the same of us. */
+static bool is_to_mend(const struct operation *operation) {
+  return operation->type == MESSAGE_READ && (operation->flags & MESSAGE_COUNTS) == 0;
+}
+
+/* The record can not be read: operations wait until it has been made whole. */
+static void damage_found(struct replica *replica, struct step *step, uint32_t index) {
+  struct slot *slot = &replica->slots[index];
+  uint32_t waiting = slot->head;
+  ASSERT(slot->space == SPACE_OBJECTS && slot->object == NULL);
+  slot->state = SLOT_DAMAGED;
+  slot->head = slot->tail = NONE;
+  while (waiting != NONE) {
+    struct operation *operation = &replica->operations[waiting];
+    uint32_t next = operation->next;
+    operation->next = NONE;
+    if (is_to_mend(operation)) {
+      answer_error(replica, step, operation, ERR_CORRUPT);
+      operation_free(replica, waiting);
+    } else if (slot->tail == NONE) {
+      slot->head = slot->tail = waiting;
+    } else {
+      replica->operations[slot->tail].next = waiting;
+      slot->tail = waiting;
+    }
+    waiting = next;
+  }
+  COUNT(step->stats->damaged);
+  struct message damaged = {.type = MESSAGE_DAMAGED, .key = blob_bytes(slot->key), .key_blob = slot->key};
+  step_send(step, step->self, &damaged);
+}
+
+/* Stores what the others have in the place of the damaged record. Dots that only that record knew are lost: this
+ * incarnation must not claim them. The tree's share of the record is known to nobody: its leaf is read again. */
+static enum err restore(struct replica *replica, struct step *step, uint32_t slot_index, struct blob *object) {
+  struct slot *slot = &replica->slots[slot_index];
+  uint32_t index = operation_take(replica, step->turn);
+  if (index == NONE) {
+    return ERR_BUSY;
+  }
+  replica->operations[index] = (struct operation){.type = MESSAGE_RESTORE,
+                                                  .flags = MESSAGE_QUIET,
+                                                  .from = step->self,
+                                                  .slot = slot_index,
+                                                  .turn = step->turn,
+                                                  .next = NONE};
+  primary_forgets(replica, step);
+  growth_lose(replica->growth, position_read(slot->key->data), position_read(slot->key->data));
+  slot->state = SLOT_KNOWN;
+  slot->share_known = true;
+  slot->share = 0;
+  commit_take(replica, step, index, object);
+  return ERR_OK;
+}
+
+void replica_restore(struct replica *replica, struct step *step, const struct message *message) {
+  uint32_t index = NONE;
+  bool found = map_find(&replica->map, bytes_hash(message->key, replica->seed), &index);
+  ASSERT(found);
+  struct slot *slot = &replica->slots[index];
+  ASSERT(slot->state == SLOT_DAMAGED && bytes_equal(slot_store_key(slot), message->key));
+  enum err err = message->err;
+  if (err == ERR_OK) {
+    err = restore(replica, step, index, blob_get(message->object_blob));
+  }
+  if (err != ERR_OK) {
+    slot->state = SLOT_KNOWN;
+    slot->read_err = ERR_CORRUPT;
+  }
+  (void)slot_run(replica, step, index, OPS_PER_STEP_MAX);
+  slot_free_if_idle(replica, index);
 }
 
 /* Keeps what an operation that must wait has only borrowed. False when there is no room. */
@@ -601,10 +771,13 @@ static bool operation_keep(struct step *step, struct operation *operation, const
 
 /* OK, or what is wrong with the object that a write brings, or with whose replica is meant. */
 static enum err message_check(const struct message *message) {
-  if ((message->type == MESSAGE_OFFER || message->type == MESSAGE_OBJECT_DROP) && message->owner != 0) {
+  bool of_objects = message->type == MESSAGE_OFFER || message->type == MESSAGE_OBJECT_DROP ||
+                    message->type == MESSAGE_BURY || message->type == MESSAGE_REAP;
+  if (of_objects && message->owner != 0) {
     return ERR_BADARG;
   }
-  if (message->type != MESSAGE_WRITE) {
+  bool brings = message->type == MESSAGE_WRITE || (message->type == MESSAGE_BURY && message->object.size > 0);
+  if (!brings) {
     return ERR_OK;
   }
   struct object object;
@@ -624,7 +797,9 @@ void replica_message(struct replica *replica, struct step *step, uint32_t from, 
       .owner = message->owner,
       .request = message->request,
       .digest = message->digest,
+      .floor = message->floor,
       .options = message->options,
+      .turn = step->turn,
       .next = NONE,
   };
   enum err bad = message_check(message);
@@ -634,7 +809,7 @@ void replica_message(struct replica *replica, struct step *step, uint32_t from, 
     return;
   }
   uint32_t slot_index = NONE;
-  uint32_t index = operation_take(replica);
+  uint32_t index = operation_take(replica, step->turn);
   enum err err = index == NONE ? ERR_BUSY : slot_find(replica, step, message, &slot_index);
   if (err != ERR_OK) {
     COUNT(step->stats->busy);
@@ -648,6 +823,11 @@ void replica_message(struct replica *replica, struct step *step, uint32_t from, 
   struct operation *operation = &replica->operations[index];
   struct slot *slot = &replica->slots[slot_index];
   *operation = asked;
+  if (slot->state == SLOT_DAMAGED && is_to_mend(operation)) {
+    answer_error(replica, step, operation, ERR_CORRUPT);
+    operation_free(replica, index);
+    return;
+  }
   if (slot->state == SLOT_KNOWN && slot->head == NONE) {
     run(replica, step, index, message->object, message->object_blob, message->context);
     slot_free_if_idle(replica, slot_index);
@@ -680,6 +860,10 @@ void replica_read_done(struct replica *replica, struct step *step, uint64_t toke
       err = ERR_CORRUPT;
     }
   }
+  if (err == ERR_CORRUPT && slot->space == SPACE_OBJECTS) {
+    damage_found(replica, step, index);
+    return;
+  }
   if (err != ERR_OK) {
     COUNT(step->stats->store_errors);
     slot->read_err = err;
@@ -700,6 +884,26 @@ static void tell_hints(struct step *step, const struct slot *slot, const struct 
       .object_blob = slot->object,
   };
   step_send(step, step->self, &told);
+}
+
+/* The tree follows the store, whatever else was committed for the key since. */
+static void tree_follow(struct replica *replica, struct step *step, struct slot *slot,
+                        const struct operation *operation, enum err err) {
+  if (slot->space != SPACE_OBJECTS) {
+    return;
+  }
+  ASSERT(slot->share_known);
+  bool stale = PLANTED(tree_stale) && operation->type == MESSAGE_WRITE && slot->share != 0;
+  if (err == ERR_OK) {
+    if (!stale) {
+      growth_stored(replica->growth, step, blob_bytes(slot->key), slot->share, operation->share);
+    }
+    slot->share = operation->share;
+    tree_settled(replica, slot);
+  } else if (err != ERR_BUSY && !slot->doubtful) {
+    slot->doubtful = true; /* the store may have taken it all the same */
+    growth_doubt(replica->growth, blob_bytes(slot->key));
+  }
 }
 
 static void commit_failed(struct replica *replica, struct step *step, const struct operation *operation, enum err err) {
@@ -723,12 +927,17 @@ void replica_commit_done(struct replica *replica, struct step *step, uint64_t to
   ASSERT(slot->commits > 0);
   slot->commits -= 1;
   bool synced = (operation->flags & MESSAGE_NOSYNC) == 0;
+  tree_follow(replica, step, slot, operation, err);
   if (err == ERR_OK) {
     if (operation->commit_sequence > slot->failed_sequence) {
       slot->failed_sequence = 0;
     }
     if (synced && operation->commit_sequence > replica->synced_sequence) {
       replica->synced_sequence = operation->commit_sequence;
+    }
+    if (operation->type == MESSAGE_RESTORE) {
+      step->stats->healed += operation->removes ? 0 : 1;
+      step->stats->damaged_lost += operation->removes ? 1 : 0;
     }
     if (operation->type != MESSAGE_HINT_DROP) {
       answer_written(replica, step, operation, ERR_OK, true);
@@ -739,7 +948,11 @@ void replica_commit_done(struct replica *replica, struct step *step, uint64_t to
       slot->adds_owed = false;
     }
   } else {
-    slot->adds_owed = slot->adds_owed || operation->adds;
+    if (operation->adds && err != ERR_BUSY) {
+      tell_hints(step, slot, operation); /* it may be there all the same: one too many is counted, none too few */
+    } else {
+      slot->adds_owed = slot->adds_owed || operation->adds;
+    }
     slot->failed_sequence =
         operation->commit_sequence > slot->failed_sequence ? operation->commit_sequence : slot->failed_sequence;
     commit_failed(replica, step, operation, err);

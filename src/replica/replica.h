@@ -12,6 +12,8 @@
  *
  *   state    operation arrives   storage has read          commit completes              commit fails
  *   READING  queue it            run the queue -> KNOWN    -                             -
+ *            ... it is damaged: -> DAMAGED
+ *   DAMAGED  queue it            (RESTORE: store what the others have, run the queue; or refuse the queue -> KNOWN)
  *   KNOWN    run it              -                         acknowledge; free if idle     answer the error; when idle:
  *   free
  *
@@ -34,24 +36,32 @@
 #ifndef GRAMME_REPLICA_REPLICA_H
 #define GRAMME_REPLICA_REPLICA_H
 
+#include "replica/floors.h"
+#include "replica/growth.h"
 #include "seam/step.h"
 
 struct replica;
 
 size_t replica_size(void);
-/* `memory` has replica_size() bytes, aligned to 64, zeroed. */
-struct replica *replica_init(void *memory, struct actor actor, uint64_t stand_in_epoch, uint64_t seed);
+/* `memory` has replica_size() bytes, aligned to 64, zeroed. Both of the others are borrowed: `growth` is told what the
+ * store takes, `floors` say what is dead. */
+struct replica *replica_init(void *memory, struct actor actor, uint64_t stand_in_epoch, uint64_t seed,
+                             struct growth *growth, const struct floors *floors);
 
 /* Gives back every blob that is held: before the pool goes. Nobody is answered. */
 void replica_deinit(struct replica *replica);
-/* READ, WRITE, OFFER from any node; STAMP, HINT_DROP and OBJECT_DROP from this one. */
+/* READ, WRITE, BURY, OFFER from any node; STAMP, HINT_DROP, OBJECT_DROP and REAP from this one. */
 void replica_message(struct replica *replica, struct step *step, uint32_t from, const struct message *message);
 void replica_read_done(struct replica *replica, struct step *step, uint64_t token, enum err err, struct blob *value);
 void replica_commit_done(struct replica *replica, struct step *step, uint64_t token, enum err err);
+/* RESTORE, from this node: what is to be stored in the place of a record that can not be read (scrub/scrub.h). */
+void replica_restore(struct replica *replica, struct step *step, const struct message *message);
 /* Runs operations that a step before this one left over. */
 void replica_tick(struct replica *replica, struct step *step);
 bool replica_wants_tick(const struct replica *replica);
 struct actor replica_actor(const struct replica *replica);
+/* Nothing is under way that was begun before this turn (see member/low.h). */
+bool replica_is_past(const struct replica *replica, uint32_t turn);
 /* Nothing is under way; for tests. */
 bool replica_is_idle(const struct replica *replica);
 

@@ -6,6 +6,8 @@
 
 #include "base/assert.h"
 #include "member/member.h"
+#include "replica/floors.h"
+#include "replica/tree.h"
 #include "run/node_parts.h"
 #include "seam/step.h"
 
@@ -25,6 +27,10 @@ struct memory_of_store {
   struct store_value sealed;
   struct store_value layout;
   struct store_value moves;
+  struct store_value scrub;
+  struct store_value wrote, loss, lives;
+  struct store_value floors;
+  struct store_value low;
   struct store_value incarnation;
 };
 
@@ -34,6 +40,12 @@ static void memory_free(struct memory_of_store *memory) {
   store_value_free(memory->sealed.data);
   store_value_free(memory->layout.data);
   store_value_free(memory->moves.data);
+  store_value_free(memory->scrub.data);
+  store_value_free(memory->wrote.data);
+  store_value_free(memory->loss.data);
+  store_value_free(memory->lives.data);
+  store_value_free(memory->floors.data);
+  store_value_free(memory->low.data);
   store_value_free(memory->incarnation.data);
 }
 
@@ -46,8 +58,8 @@ static bool meta_read(const struct store_engine *engine, struct store *store, co
   struct bytes key = {(const uint8_t *)name, strlen(name)};
   enum err err = engine->get(store, SPACE_META, key, true, value);
   if (err != ERR_OK) {
-    snprintf(why, NODE_WHY, "the store can not read its \"%s\" (%s): check the device, or start with an empty dir",
-             name, err_text(err));
+    snprintf(why, NODE_WHY, "the store can not read its \"%s\" (%s): check the device, or " STORE_REMEDY, name,
+             err_text(err));
   }
   return err == ERR_OK;
 }
@@ -74,6 +86,10 @@ static bool memory_check(struct node *node, const struct memory_of_store *memory
     what = "layout";
     sound = member_layout_is_sound(value_bytes(memory->layout));
   }
+  if (sound) {
+    what = "floors of deletions";
+    sound = floors_are_sound(value_bytes(memory->floors));
+  }
   if (sound && history->snapshot.issuer == node->directory.node) {
     *hlc_floor = history->snapshot.time;
   }
@@ -86,8 +102,7 @@ static bool memory_check(struct node *node, const struct memory_of_store *memory
     *hlc_floor = bucket->issuer == node->directory.node && bucket->time > *hlc_floor ? bucket->time : *hlc_floor;
   }
   if (!sound) {
-    snprintf(why, NODE_WHY, "the cluster's %s in %.200s can not be read: start with an empty dir, under another name",
-             what, node->options->dir);
+    snprintf(why, NODE_WHY, "the %s in %.200s can not be read: " STORE_REMEDY, what, node->options->dir);
   }
   free(history);
   free(buckets);
@@ -123,13 +138,24 @@ static void *memory_map(size_t size) {
   return memory == MAP_FAILED ? NULL : memory;
 }
 
+/* As many leaves as a tree of one n has room for in what is given for it. */
+static uint32_t node_tree_bits(const struct options *options) {
+  uint32_t bits = 0;
+  while (bits < TREE_BITS_MAX && UINT64_C(2) * sizeof(uint64_t) << bits <= options->tree_memory) {
+    bits += 1;
+  }
+  return bits;
+}
+
 static bool core_allocate(struct node *node, char *why) {
   node->value_memory_bytes = node->options->value_memory & ~(size_t)63;
   node->shard_memory = memory_map(shard_size());
   node->value_memory = memory_map(node->value_memory_bytes);
+  node->tree_memory = memory_map(tree_memory_bytes(node_tree_bits(node->options)));
   node->effects = calloc(1, sizeof(*node->effects)); /* zeroed is empty */
   node->reply = malloc(sizeof(*node->reply));
-  if (node->shard_memory == NULL || node->value_memory == NULL || node->effects == NULL || node->reply == NULL) {
+  if (node->shard_memory == NULL || node->value_memory == NULL || node->tree_memory == NULL || node->effects == NULL ||
+      node->reply == NULL) {
     snprintf(why, NODE_WHY, "no memory; lower value-memory");
     return false;
   }
@@ -149,15 +175,25 @@ static void core_init(struct node *node, const struct memory_of_store *memory, u
       .seed = node->incarnation,
       .cluster_seed = node_cluster_seed(options),
       .hlc_floor = hlc_floor,
-      .found = options->seeds[strspn(options->seeds, ", ")] == '\0' && memory->history.data == NULL,
+      .found = options->seeds[strspn(options->seeds, ", ")] == '\0' && memory->history.data == NULL &&
+               options->node_id[0] == '\0', /* it was one of a cluster already */
       .history = value_bytes(memory->history),
       .buckets = value_bytes(memory->buckets),
       .layout = value_bytes(memory->layout),
       .moves = value_bytes(memory->moves),
+      .scrub = value_bytes(memory->scrub),
+      .wrote = value_bytes(memory->wrote),
+      .loss = value_bytes(memory->loss),
+      .lives = value_bytes(memory->lives),
+      .volatile_store = !store_engine_find(options->engine)->waits,
+      .floors = value_bytes(memory->floors),
+      .low = value_bytes(memory->low),
       .sealed = memory->sealed.data != NULL,
       .tunables = node_tunables(options),
       .value_memory = node->value_memory,
       .value_memory_bytes = node->value_memory_bytes,
+      .tree_memory = node->tree_memory,
+      .tree_bits = node_tree_bits(options),
   };
   struct change *self = &config.self;
   self->node = node->directory.node;
@@ -189,6 +225,12 @@ bool node_core_start(struct node *node, const struct store_engine *engine, const
                  meta_read(engine, store, META_SEALED, &memory.sealed, why) &&
                  meta_read(engine, store, META_LAYOUT, &memory.layout, why) &&
                  meta_read(engine, store, META_MOVES, &memory.moves, why) &&
+                 meta_read(engine, store, META_SCRUB, &memory.scrub, why) &&
+                 meta_read(engine, store, META_WROTE, &memory.wrote, why) &&
+                 meta_read(engine, store, META_LOSS, &memory.loss, why) &&
+                 meta_read(engine, store, META_LIVES, &memory.lives, why) &&
+                 meta_read(engine, store, META_FLOORS, &memory.floors, why) &&
+                 meta_read(engine, store, META_LOW, &memory.low, why) &&
                  meta_read(engine, store, META_INCARNATION, &memory.incarnation, why) &&
                  memory_check(node, &memory, &hlc_floor, why) && incarnation_take(node, engine, store, &memory, why);
   engine->close(store);
@@ -211,6 +253,9 @@ void node_core_free(struct node *node) {
   }
   if (node->value_memory != NULL) {
     munmap(node->value_memory, node->value_memory_bytes);
+  }
+  if (node->tree_memory != NULL) {
+    munmap(node->tree_memory, tree_memory_bytes(node_tree_bits(node->options)));
   }
   free(node->effects);
   free(node->reply);

@@ -225,9 +225,10 @@ static enum err format_judge(const struct format *format, enum err err, const ch
 }
 
 /* The first use of a directory. A store without gramme.format is one that has lost it. */
-static enum err directory_found(struct directory *directory, const char *path, const char *cluster_name, char *why) {
+static enum err directory_found(struct directory *directory, const char *path, const char *cluster_name, uint32_t node,
+                                char *why) {
   static const char *const stores[] = {"rocksdb", "meta"};
-  struct format format = {.format = DIRECTORY_FORMAT};
+  struct format format = {.format = DIRECTORY_FORMAT, .node = node};
   char file[PATH_BYTES];
   for (size_t i = 0; i < sizeof(stores) / sizeof(stores[0]); i += 1) {
     path_join(file, path, stores[i]);
@@ -251,14 +252,15 @@ static enum err directory_found(struct directory *directory, const char *path, c
   return format_write(path, &format, why);
 }
 
-static enum err directory_identify(struct directory *directory, const char *path, const char *cluster_name, char *why) {
+static enum err directory_identify(struct directory *directory, const char *path, const char *cluster_name,
+                                   uint32_t node, char *why) {
   char file[PATH_BYTES];
   char text[FORMAT_BYTES + 1];
   struct format format;
   path_join(file, path, FORMAT_FILE);
   int fd = open(file, O_RDONLY | O_CLOEXEC);
   if (fd < 0 && errno == ENOENT) {
-    return directory_found(directory, path, cluster_name, why);
+    return directory_found(directory, path, cluster_name, node, why);
   }
   if (fd < 0) {
     return why_errno(why, "read", file, errno);
@@ -272,10 +274,17 @@ static enum err directory_identify(struct directory *directory, const char *path
   text[size] = '\0';
   enum err err = format_judge(&format, format_parse(text, &format), file, cluster_name, why);
   directory->node = format.node;
+  if (err == ERR_OK && node != 0 && node != format.node) {
+    snprintf(why, DIRECTORY_WHY,
+             "%.200s is of node %08" PRIx32 ", and node-id is %08" PRIx32 "; leave node-id out, or use another dir",
+             file, format.node, node);
+    err = ERR_BADARG;
+  }
   return err;
 }
 
-enum err directory_open(struct directory *directory, const char *path, const char *cluster_name, char *why) {
+enum err directory_open(struct directory *directory, const char *path, const char *cluster_name, uint32_t node,
+                        char *why) {
   *directory = (struct directory){.lock = -1};
   if (strlen(path) + 32 > PATH_BYTES || path[0] == '\0') {
     snprintf(why, DIRECTORY_WHY, "the data directory's name is %s; set another dir",
@@ -287,7 +296,7 @@ enum err directory_open(struct directory *directory, const char *path, const cha
     err = directory_lock(directory, path, why);
   }
   if (err == ERR_OK) {
-    err = directory_identify(directory, path, cluster_name, why);
+    err = directory_identify(directory, path, cluster_name, node, why);
     if (err != ERR_OK) {
       directory_close(directory);
     }

@@ -32,10 +32,12 @@ struct directory {
   bool fresh;    /* used for the first time */
 };
 
-/* Creates it (and its parents) where needed, locks it, reads or writes gramme.format. On failure nothing is held, and
+/* `node`: the id that the directory has to have, and gets when it is used for the first time; 0: whatever it has.
+ * Creates it (and its parents) where needed, locks it, reads or writes gramme.format. On failure nothing is held, and
  * `why` (DIRECTORY_WHY bytes) is one line that names the thing and the remedy: BUSY in use, FORMAT newer, BADARG
  * another cluster's, CORRUPT damaged, NOSPACE, IO. */
-enum err directory_open(struct directory *directory, const char *path, const char *cluster_name, char *why) MUST_CHECK;
+enum err directory_open(struct directory *directory, const char *path, const char *cluster_name, uint32_t node,
+                        char *why) MUST_CHECK;
 void directory_close(struct directory *directory);
 
 #endif

@@ -194,7 +194,8 @@ static void on_scan_done(void *context, uint64_t token, enum err err, const stru
                          bool end) {
   struct event event = {.kind = EVENT_SCAN_DONE};
   event.scan.token = token;
-  event.scan.err = err;
+  event.scan.err = err == ERR_CORRUPT ? ERR_OK : err;
+  event.scan.gap = err == ERR_CORRUPT;
   event.scan.entries = entries;
   event.scan.count = count;
   event.scan.end = end;

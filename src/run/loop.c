@@ -205,6 +205,46 @@ static void node_say_refusal(struct node *node) {
   }
 }
 
+/* What it found its directory to be, and that this has been made good. */
+static void node_say_loss(struct node *node) {
+  static const char *const words[] = {
+      [LOSS_EMPTIED] = "the data directory is empty, and was not when this node ran last",
+      [LOSS_OLD] = "the data directory is an old copy of the one that this node had",
+      [LOSS_VOLATILE] = "the engine keeps nothing over a restart",
+  };
+  bool sure = false;
+  enum loss loss = shard_loss(node->shard, &sure);
+  enum loss latest = shard_latest_loss(node->shard);
+  uint64_t losses = shard_stats(node->shard)->losses; /* one may have been made good since the last second */
+  if (losses != node->losses_told || (loss != LOSS_NONE && node->loss_told == LOSS_NONE)) {
+    node->losses_told = losses;
+    node->loss_told = latest;
+    log_line(LOG_LEVEL_WARN, "%s: it answers for nothing that it has not compared with all other replicas again",
+             words[latest]);
+  }
+  if (loss == LOSS_NONE && node->loss_told != LOSS_NONE) {
+    node->loss_told = LOSS_NONE;
+    log_line(LOG_LEVEL_INFO,
+             "what was lost has been got back: all partitions have been compared with the other replicas");
+  }
+}
+
+static void node_say_damage(struct node *node) {
+  const struct shard_stats *stats = shard_stats(node->shard);
+  uint64_t found = stats->damaged + stats->scrub_gaps;
+  char why[DISK_WHY];
+  if (found == node->damage_told && stats->damaged_lost == node->lost_told) {
+    return;
+  }
+  disk_failure(node->disk, why);
+  log_line(LOG_LEVEL_WARN,
+           "damage in the store: %" PRIu64 " records found damaged since the start, %" PRIu64
+           " made whole from other replicas, %" PRIu64 " lost (no other replica had them); check the device%s%s",
+           stats->damaged, stats->healed, stats->damaged_lost, why[0] != '\0' ? ": " : "", why);
+  node->damage_told = found;
+  node->lost_told = stats->damaged_lost;
+}
+
 /* Each second, and more often until it is ready or while it stops. */
 static void on_second(uv_timer_t *timer) {
   struct node *node = timer->data;
@@ -230,6 +270,8 @@ static void on_second(uv_timer_t *timer) {
     node->alone = !node->alone;
     node_update_addresses(node);
   }
+  node_say_loss(node);
+  node_say_damage(node);
   node_say_removed(node);
   node_say_refusal(node);
   if (node->ready) {

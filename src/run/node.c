@@ -165,7 +165,8 @@ int node_run(struct options *options) {
   snprintf(node->name, sizeof(node->name), "%s", options->name);
   signal(SIGPIPE, SIG_IGN);
   int exit_code = 1;
-  if (directory_open(&node->directory, options->dir, options->cluster_name, why) != ERR_OK) {
+  uint32_t wanted = (uint32_t)strtoul(options->node_id, NULL, 16);
+  if (directory_open(&node->directory, options->dir, options->cluster_name, wanted, why) != ERR_OK) {
     node_complain(node, why);
   } else {
     if (options->name[0] == '\0') {

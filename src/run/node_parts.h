@@ -51,6 +51,7 @@ struct node {
   struct directory directory;
   void *shard_memory;
   void *value_memory;
+  void *tree_memory;
   size_t value_memory_bytes;
   struct shard *shard;
   struct effects *effects;
@@ -95,10 +96,13 @@ struct node {
   uint64_t base_digest;
   uint32_t history_count;
   bool was_member;
-  bool alone;          /* see node_is_alone */
-  uint32_t foreigners; /* see member_foreigners: so many have been told of */
-  bool removal_told;   /* that the history takes it out */
-  bool empty_told;     /* and that it has handed over what it had */
+  bool alone; /* see node_is_alone */
+  enum loss loss_told;
+  uint64_t losses_told;
+  uint64_t damage_told, lost_told; /* so much damage has been told of */
+  uint32_t foreigners;             /* see member_foreigners: so many have been told of */
+  bool removal_told;               /* that the history takes it out */
+  bool empty_told;                 /* and that it has handed over what it had */
   uint32_t empty_seconds;
   bool addressed; /* the peers' addresses have been set once */
   bool ready;     /* the line has been written */

@@ -547,11 +547,19 @@ bool options_check(const struct options *options, char *why) {
       return false;
     }
   }
+  if (options->node_id[0] != '\0' &&
+      (strlen(options->node_id) != 8 || strspn(options->node_id, "0123456789abcdef") != 8 ||
+       strcmp(options->node_id, "00000000") == 0)) {
+    return refuse(why, "'node-id' is no id of a node: 8 hexadecimal digits as gramme status shows them");
+  }
   if (options->peer_timeout <= options->heartbeat) {
     return refuse(why, "'peer-timeout' must be longer than 'heartbeat': at least twice it is wise");
   }
   if (options->client_output_limit < options->max_value) {
     return refuse(why, "'client-output-limit' is smaller than 'max-value': such a value could never be read");
+  }
+  if (options->hints == 0 && options->sync_round == 0) {
+    return refuse(why, "'hints' 0 with 'sync-round' 0: nothing would bring a replica what it missed; set one of them");
   }
   return check_ports(options, why) && check_addresses(options, why);
 }

@@ -16,6 +16,8 @@
     "name of this node in messages; empty: node-ID") \
   X("node", "dir", TEXT, dir, "./gramme-data", 1, 4000, false, \
     "data directory") \
+  X("node", "node-id", TEXT, node_id, "", 0, 8, false, \
+    "the id (8 hexadecimal digits) that an emptied data directory had; it comes back as that node; empty: a new id") \
   X("node", "engine", TEXT, engine, "rocksdb", 1, 16, false, \
     "storage engine") \
   X("node", "listen", TEXT, listen, "127.0.0.1", 1, 64, false, \
@@ -30,8 +32,14 @@
     "failure domain (rack, data centre); replicas are spread over zones") \
   X("node", "weight", NUMBER, weight, "100", 1, 1000, false, \
     "capacity relative to other nodes") \
-  X("node", "move-rate", BYTES, move_rate, "64mb", 0, 1099511627776, true, \
-    "bytes a second that this node takes in at the most while partitions move to it; 0: no limit") \
+  X("node", "background-rate", BYTES, background_rate, "64mb", 65536, 1099511627776, true, \
+    "bytes a second that comparing and mending replicas, moving partitions and handing over hints take at the most") \
+  X("node", "background-p999-target", MILLIS, background_p999_target, "50ms", 0, 60000, true, \
+    "they take less while the slowest 0.1 % of requests take longer than this; 0: always as little as may be") \
+  X("node", "hints", NUMBER, hints, "1", 0, 1, true, \
+    "1: what a replica that is away misses is kept for it; 0: only where that copy counts for W; comparing mends it") \
+  X("node", "tree-memory", BYTES, tree_memory, "8mb", 131072, 536870912, false, \
+    "memory for the Merkle tree, 8 bytes a leaf; a leaf for each key is best; as much again for each further n") \
   X("node", "requirepass", SECRET, requirepass, "", 0, 256, true, \
     "password for clients (AUTH); empty: none") \
   X("node", "max-clients", NUMBER, max_clients, "10000", 1, 100000, true, \
@@ -62,6 +70,10 @@
     "interval of gossip (paper 4.8.1)") \
   X("timing", "peer-timeout", MILLIS, peer_timeout, "1500ms", 50, 600000, true, \
     "silence after which a node counts as down") \
+  X("timing", "sync-round", MILLIS, sync_round, "60s", 0, 86400000, true, \
+    "interval within which a node compares all that it keeps with each other replica; 0: never") \
+  X("timing", "scrub-round", MILLIS, scrub_round, "168h", 0, 31536000000, true, \
+    "interval within which a node reads again all that it has stored, to find what is damaged; 0: never") \
   X("storage", "small-value", BYTES, small_value, "16kb", 0, 1048576, true, \
     "reads answer in full from all replicas up to this; larger values are read once") \
   X("storage", "disk-reserve", BYTES, disk_reserve, "64mb", 0, 1099511627776, true, \

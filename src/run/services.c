@@ -21,7 +21,10 @@ struct shard_tunables node_tunables(const struct options *options) {
       .peer_timeout_ns = options->peer_timeout * NS_PER_MS,
       .small_value_bytes = (uint32_t)options->small_value,
       .value_max_bytes = (uint32_t)options->max_value,
-      .move_bytes_per_s = options->move_rate,
+      .background = {.bytes_per_s = options->background_rate, .target_ns = options->background_p999_target * NS_PER_MS},
+      .hints = options->hints != 0,
+      .sync_round_ns = options->sync_round * NS_PER_MS,
+      .scrub_round_ns = options->scrub_round * NS_PER_MS,
       .fold_records = HISTORY_FOLD_AT,
   };
 }
@@ -139,7 +142,7 @@ static struct node_facts service_facts(void *context) {
       .loop_iterations = node->iterations,
       .value_memory_used = pool->used_bytes,
       .value_memory_capacity = pool->capacity_bytes,
-      .move_bytes_per_s = node->options->move_rate,
+      .background_bytes_per_s = node->options->background_rate,
       .handed_over = node->empty_told,
   };
 }

@@ -2,6 +2,7 @@
 #ifndef GRAMME_SEAM_CONFIG_H
 #define GRAMME_SEAM_CONFIG_H
 
+#include "admit/admit.h"
 #include "ring/history.h"
 #include "version/clock.h"
 #include "wire/message.h"
@@ -15,8 +16,11 @@ struct shard_tunables { /* all but the last from the option table; see run/optio
   uint64_t peer_timeout_ns;   /* silence after which a peer counts as down */
   uint32_t small_value_bytes; /* reads answer in full up to this */
   uint32_t value_max_bytes;
-  uint64_t move_bytes_per_s; /* what a node receives at the most while partitions move to it */
-  uint32_t fold_records;     /* so many membership records that are agreed upon are folded away together */
+  struct admit_settings background; /* what it reads, sends and receives at the most for nobody who waits for it */
+  bool hints;                       /* what a replica misses is kept for it even where no quorum counts that copy */
+  uint64_t sync_round_ns;  /* within which it compares all that it replicates with each other replica; 0: never */
+  uint64_t scrub_round_ns; /* within which it reads again all that it has stored; 0: never */
+  uint32_t fold_records;   /* so many membership records that are agreed upon are folded away together */
 };
 
 struct shard_config {
@@ -29,12 +33,19 @@ struct shard_config {
   bool found;           /* no seeds and no history: found the cluster */
   struct bytes history; /* as last committed to META_HISTORY; empty at first */
   struct bytes buckets;
-  struct bytes layout; /* META_LAYOUT as last committed; empty at first */
-  struct bytes moves;  /* META_MOVES */
+  struct bytes layout;             /* META_LAYOUT as last committed; empty at first */
+  struct bytes moves;              /* META_MOVES */
+  struct bytes scrub;              /* META_SCRUB */
+  struct bytes wrote, loss, lives; /* META_WROTE, META_LOSS, META_LIVES */
+  struct bytes floors;             /* META_FLOORS */
+  struct bytes low;                /* META_LOW */
+  bool volatile_store;             /* objects and hints do not outlive the process */
   bool sealed;
   struct shard_tunables tunables;
   void *value_memory; /* for the blob pool */
   size_t value_memory_bytes;
+  void *tree_memory;  /* for the Merkle tree: tree_memory_bytes(tree_bits), zeroed */
+  uint32_t tree_bits; /* the tree has two to that many leaves */
 };
 
 /* A node that has asked to be taken in, and waits for an administrator. */

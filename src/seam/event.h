@@ -14,6 +14,7 @@ enum command_kind {
   COMMAND_EXPLAIN,
   COMMAND_BUCKET_SET, /* key = bucket name; props: replaces the record */
   COMMAND_CHANGE,     /* changes: all of them or none, if the history is still the one of that digest */
+  COMMAND_WAITSYNC,   /* answered once all replicas have been compared anew and nothing differs; TIMEOUT */
 };
 
 #define QUORUM_DEFAULT 255u /* n, r, w, ...: what the bucket says */
@@ -32,6 +33,7 @@ struct command {
   uint64_t expires_at_ms; /* PUT: wall clock, 0 none (then the bucket's ttl) */
   uint8_t r, pr, w, pw, dw;
   struct bucket_props props;    /* BUCKET_SET */
+  uint64_t timeout_ns;          /* WAITSYNC */
   const struct change *changes; /* CHANGE: in the order wanted; time and issuer are filled in by the core */
   uint32_t change_count;        /* 1 .. CHANGES_PER_COMMIT_MAX */
   uint64_t history_digest;      /* of the history that they were planned on */
@@ -79,6 +81,7 @@ struct event {
       const struct scan_entry *entries;
       uint32_t count;
       bool end; /* nothing further in the range */
+      bool gap; /* OK: between `from` and the first entry (or the end) lies what can not be read, left out here */
     } scan;
     uint32_t peer;
   };

@@ -25,6 +25,23 @@
   X(hint_oldest_ms, "wall-clock time of the oldest hint at the most, 0 none")              \
   X(keys_new, "keys that came into being here since the start")                     \
   X(keys_gone, "keys that were handed over and dropped here since the start")       \
+  X(sync_rounds, "rounds of comparing with all other replicas that were complete")  \
+  X(sync_found, "keys found to differ from another replica's")                      \
+  X(sync_mended, "keys that were made equal again with another replica's")          \
+  X(sync_keys, "keys listed to compare them one by one")                            \
+  X(tombstones, "objects with a deletion in them")                                  \
+  X(expiring, "objects with a value that expires, or has expired")                  \
+  X(reaped, "objects from which what everybody had forgotten was taken out")        \
+  X(buried, "versions that came back and were known to be dead")                    \
+  X(sync_bytes, "bytes received and sent to compare replicas and to mend them")     \
+  X(losses, "times that the data directory was found emptied or old")               \
+  X(resynced, "objects that this node had lost, as far as it was not all, and got back") \
+  X(damaged, "stored records found damaged")                                        \
+  X(healed, "of those, made whole from the other replicas")                         \
+  X(damaged_lost, "of those, lost: no other replica had the key")                   \
+  X(scrub_bytes, "bytes read again to look for damage")                             \
+  X(scrub_gaps, "places where that found what can not be read")                     \
+  X(scrub_rounds, "rounds of reading all again that were complete")                 \
   X(merges, "merges that made a third object of two")                          \
   X(truncated, "clock entries dropped past the limit")                         \
   X(overfull, "merges refused past a limit")                                   \

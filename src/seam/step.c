@@ -39,6 +39,10 @@ static bool has_store_key(enum message_type type) {
   case MESSAGE_HINT_DROPPED:
   case MESSAGE_OFFER:
   case MESSAGE_OBJECT_DROP:
+  case MESSAGE_DAMAGED:
+  case MESSAGE_RESTORE:
+  case MESSAGE_BURY:
+  case MESSAGE_REAP:
     return true;
   case MESSAGE_HEARTBEAT:
   case MESSAGE_GOSSIP:
@@ -52,6 +56,10 @@ static bool has_store_key(enum message_type type) {
   case MESSAGE_STAMPED:
   case MESSAGE_PULL:
   case MESSAGE_PULLED:
+  case MESSAGE_COMPARE:
+  case MESSAGE_COMPARED:
+  case MESSAGE_FLOORS:
+  case MESSAGE_FLOORS_HELD:
     return false;
   }
   ASSERT(false); /* a message of no type */
@@ -181,15 +189,33 @@ bool step_is_up(const struct step *step, uint32_t node) {
   return index >= 0 && step->base_up[index];
 }
 
+static uint32_t held_back(const struct step *step, uint32_t node) {
+  int index = node == 0 ? -1 : ring_find(step->ring, node);
+  if (index >= 0) {
+    return step->held_back[index];
+  }
+  index = node == 0 ? -1 : ring_find(step->base, node);
+  return index >= 0 ? step->base_held_back[index] : 0;
+}
+
+bool step_may_work(const struct step *step, enum admit_kind kind, uint32_t with, uint64_t *due_ns) {
+  return admit_may(step->admit, &step->tunables->background, kind, held_back(step, with), step->now_ns, due_ns);
+}
+
+void step_worked(const struct step *step, enum admit_kind kind, uint64_t bytes) {
+  ASSERT(bytes <= FRAME_BODY_MAX_BYTES);
+  admit_spend(step->admit, &step->tunables->background, kind, bytes);
+}
+
 uint64_t token_make(enum token_owner owner, uint64_t value) {
-  ASSERT(owner >= TOKEN_REPLICA && owner <= TOKEN_MOVE);
+  ASSERT(owner >= TOKEN_REPLICA && owner <= TOKEN_REAPER);
   ASSERT(value <= TOKEN_VALUE_MASK);
   return ((uint64_t)owner << TOKEN_VALUE_BITS) | value;
 }
 
 enum token_owner token_owner(uint64_t token) {
   uint64_t owner = token >> TOKEN_VALUE_BITS;
-  ASSERT(owner >= TOKEN_REPLICA && owner <= TOKEN_MOVE);
+  ASSERT(owner >= TOKEN_REPLICA && owner <= TOKEN_REAPER);
   return (enum token_owner)owner;
 }
 

@@ -37,12 +37,21 @@ struct step {
   const struct ring *ring;    /* where the cluster goes: the target of this node */
   const struct ring *reading; /* base, or ring once all hold it */
   bool agreed;                /* all know the target: whatever is copied from now on lacks no acknowledged write */
+  bool sure;                  /* nobody has told that what is stored here is less than it was; see member/life.h */
+  uint64_t lost;              /* somebody has, and not all of it has been got back: by what that is known; 0: no */
+  bool lost_little;           /* most of it is still there */
   bool all_done;              /* all members go by `ring` alone: base == ring, and each has said DONE of it */
   uint32_t epoch;             /* how often the live layouts have changed since the start of this node */
+  uint32_t turn;              /* counts the times between low-water marks: see member/low.h */
+  uint64_t settled_low;       /* all that any node had begun by then is over, everywhere */
+  uint64_t waves;             /* how often all members have made a turn since this node's start */
   const struct bucket_table *buckets;
   uint64_t buckets_digest; /* changes with what they say */
   const bool *up;          /* by index into ring->members; this node itself is always up */
   const bool *base_up;     /* the same for base */
+  struct admit *admit;
+  const uint16_t *held_back; /* as `up`: what their clients hold background work back by, in thousandths */
+  const uint16_t *base_held_back;
   struct local_queue *local;
 };
 
@@ -64,9 +73,22 @@ uint32_t step_replies_left(const struct step *step); /* how many more this step 
 void step_reply_context(struct step *step, struct reply *reply, struct past *past, uint32_t coordinator,
                         struct position position);
 bool step_is_up(const struct step *step, uint32_t node);
+/* Background work (admit/admit.h) with another node, or `with` == 0: with none. May a slice begin? Else when to ask. */
+bool step_may_work(const struct step *step, enum admit_kind kind, uint32_t with, uint64_t *due_ns);
+void step_worked(const struct step *step, enum admit_kind kind, uint64_t bytes);
 
 /* Storage tokens say whose they are in their top byte. */
-enum token_owner { TOKEN_REPLICA = 1, TOKEN_HANDOFF, TOKEN_MEMBER, TOKEN_MOVE };
+enum token_owner {
+  TOKEN_REPLICA = 1,
+  TOKEN_HANDOFF,
+  TOKEN_MEMBER,
+  TOKEN_MOVE,
+  TOKEN_GROWTH,
+  TOKEN_SYNC,
+  TOKEN_SCRUB,
+  TOKEN_FLOORS,
+  TOKEN_REAPER
+};
 uint64_t token_make(enum token_owner owner, uint64_t value);
 enum token_owner token_owner(uint64_t token);
 uint64_t token_value(uint64_t token); /* low 56 bits */

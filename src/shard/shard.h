@@ -32,6 +32,22 @@ const struct ring *shard_base_ring(const struct shard *shard);    /* what all ar
 void shard_layout(const struct shard *shard, struct layout_view *out);
 uint32_t shard_candidates(const struct shard *shard, struct candidate_view *out, uint32_t capacity);
 const struct history *shard_history(const struct shard *shard);
+struct sync_view;
+/* How this node stands with those with which it compares what it keeps. Walks all partitions. */
+uint32_t shard_sync_list(const struct shard *shard, struct sync_view *out, uint32_t capacity);
+/* Why what is stored here is less than it was, until it has been got back; `*sure`: others have been asked. */
+uint64_t shard_wrote(const struct shard *shard);        /* its wrote mark */
+enum loss shard_latest_loss(const struct shard *shard); /* since the start */
+enum loss shard_loss(const struct shard *shard, bool *sure);
+struct scrub_view;
+void shard_scrub(const struct shard *shard, struct scrub_view *out);
+struct sync_difference;
+uint32_t shard_sync_differences(const struct shard *shard, struct sync_difference *out, uint32_t capacity);
+uint32_t shard_tree_left(const struct shard *shard); /* of 1000 parts, what is not in it yet after a start */
+/* What background work is granted now, and why. */
+void shard_background(const struct shard *shard, struct admit_view *out);
+struct tree;
+const struct tree *shard_tree(const struct shard *shard); /* NULL: it is being grown */
 const struct bucket_table *shard_buckets(const struct shard *shard);
 const struct shard_stats *shard_stats(const struct shard *shard);
 struct context_binding;

@@ -12,7 +12,9 @@
  *   NOSPACE  nothing of the batch was kept, or it is unknown whether it was; reads go on; `recover` may help
  *   BUSY     the engine is stalled (compaction can not keep up); nothing was kept; try again
  *   IO       the device failed, or a sync did: the caller stops the node
- *   CORRUPT  what was read is damaged
+ *   CORRUPT  what was read is damaged. A scan of objects or hints passes over damage at its beginning, and returns what
+ *            lies behind (keys of fewer than eight bytes next to it may be passed over too); one that meets damage
+ *            later ends before it, with OK
  *   RETRY    get with may_block false would have to wait for the disk
  *   NOMEM    no memory for what was to be returned
  */
@@ -52,6 +54,8 @@ struct store;
 struct store_options;
 
 #define STORE_WHY 256u
+/* For what is damaged. To mend it in place would leave a node that does not know what it has lost. */
+#define STORE_REMEDY "move the store away and start again: what the other replicas have comes back"
 
 struct store_engine {
   const char *name;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/limits.h"
 
 /* The table's encoding: u8 format, u16 count, then for each record, by name,
  *     u16 size of what follows   u64 time  u32 issuer  u8 name size  name
@@ -445,4 +446,18 @@ enum err bucket_props_check(const struct bucket_props *props, const char **why) 
     *why = "sibling_max must be from 1 to 256";
   }
   return *why == NULL ? ERR_OK : ERR_BADARG;
+}
+
+uint64_t bucket_table_sizes(const struct bucket_table *table, uint32_t *sizes) {
+  uint32_t n = bucket_find(table, BYTES_LITERAL("default")).n;
+  uint64_t digest = bytes_hash(BYTES_NONE, n);
+  *sizes = 1u << n;
+  for (uint32_t i = 0; i < table->count; i++) {
+    const struct bucket *bucket = &table->buckets[i];
+    n = bucket->props.n;
+    *sizes |= 1u << n;
+    digest = bytes_hash((struct bytes){(const uint8_t *)bucket->name, bucket->name_size}, digest ^ n);
+  }
+  ASSERT((*sizes & 1u) == 0 && *sizes < 1u << (REPLICAS_MAX + 1u));
+  return digest;
 }

@@ -51,5 +51,7 @@ enum err bucket_put(struct bucket_table *table, const struct bucket *record) MUS
 enum err bucket_table_merge(struct bucket_table *table, struct bytes encoded, uint32_t *changed) MUST_CHECK;
 void bucket_table_encode(const struct bucket_table *table, struct writer *w);
 uint64_t bucket_table_digest(const struct bucket_table *table); /* 0 when empty */
+/* Which n the buckets have, as bits (1 << n), and a digest of who has which. */
+uint64_t bucket_table_sizes(const struct bucket_table *table, uint32_t *sizes);
 
 #endif

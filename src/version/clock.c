@@ -300,6 +300,17 @@ void past_merge(struct past *into, const struct past *from) {
   into->dot_count = dots_drop_covered(into->dots, into->dot_count, into->pairs, into->pair_count);
 }
 
+uint64_t past_newest(const struct past *past) {
+  uint64_t newest = 0;
+  for (uint32_t i = 0; i < past->pair_count; i++) {
+    newest = past->pairs[i].time > newest ? past->pairs[i].time : newest;
+  }
+  for (uint32_t i = 0; i < past->dot_count; i++) {
+    newest = past->dots[i].time > newest ? past->dots[i].time : newest;
+  }
+  return newest;
+}
+
 uint32_t past_truncate(struct past *past) {
   ASSERT(past->pair_count <= PAIRS_ROOM);
   ASSERT(past->dot_count <= PAST_MAX);

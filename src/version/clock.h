@@ -70,6 +70,7 @@ void past_add_pair(struct past *past, struct dot dot); /* claims all of its acto
 /* Claims it alone; nothing when covered. When there is no room the oldest dot makes some: a writer that never reads
  * can make its context grow without end. */
 void past_add_dot(struct past *past, struct dot dot);
+uint64_t past_newest(const struct past *past); /* the greatest time in it; 0: it is empty */
 /* Union. Asserts that the result fits: callers merge truncated pasts only. */
 void past_merge(struct past *into, const struct past *from);
 /* Drops the oldest by (time, actor) until pairs + dots <= CLOCK_PAIRS_MAX; returns how many were dropped. */

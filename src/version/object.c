@@ -228,6 +228,19 @@ bool sibling_next(struct sibling_cursor *cursor, struct sibling *sibling) {
   return true;
 }
 
+uint64_t object_newest(const struct object *object) {
+  uint64_t newest = 0;
+  uint32_t count = (uint32_t)object->pair_count + object->dot_count;
+  for (uint32_t i = 0; i < count; i++) {
+    uint64_t time = dot_load(object->encoded.data + HEADER_BYTES + (size_t)i * DOT_BYTES).time;
+    newest = time > newest ? time : newest;
+  }
+  for (struct record_cursor record = record_begin(object); record.left > 0; record_next(&record)) {
+    newest = record.dot.time > newest ? record.dot.time : newest;
+  }
+  return newest;
+}
+
 bool object_latest(const struct object *object, uint64_t wall_ms, struct sibling *out) {
   bool found = false;
   struct sibling sibling;

@@ -58,6 +58,9 @@ enum err object_open(struct object *object, struct bytes encoded) MUST_CHECK;
 /* The past with every sibling's dot in it: what a reader of the object has seen, hence the context of a get. */
 void object_past(const struct object *object, struct past *past);
 
+/* The greatest time of all dots that it claims or has. */
+uint64_t object_newest(const struct object *object);
+
 struct sibling_cursor {
   const struct object *object;
   size_t offset;
@@ -76,6 +79,7 @@ struct version_stats {
   uint64_t merges;    /* that made a third object of two */
   uint64_t truncated; /* pairs and dots dropped past CLOCK_PAIRS_MAX */
   uint64_t overfull;  /* merges refused past SIBLINGS_MAX or OBJECT_MAX_BYTES */
+  uint64_t buried;    /* objects that came with versions known to be dead: see prune.h */
 };
 
 /* What `mine` (NULL: absent) becomes when `theirs` (empty: absent) arrives. `*out` holds one reference to the

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "admit/admit.h"
 #include "base/assert.h"
 #include "base/bytes.h"
 
@@ -9,7 +10,7 @@
 #define OFFSET_CHECKED 8u /* the checksum is over what follows, seeded with the body size before it */
 
 #define POSITION_SIZE 16u /* a store key begins with one; ring/position.h stands above this layer */
-#define HEARTBEAT_SIZE (26u + 32u + 29u + 24u)
+#define HEARTBEAT_SIZE (26u + 32u + 16u + 29u + 24u + 14u + 41u + 32u)
 #define GOSSIP_SIZE 16u
 #define OPTIONS_SIZE 13u
 #define PUT_FLAGS_ALL ((unsigned)PUT_TOMBSTONE | (unsigned)PUT_KEEP_EXPIRY)
@@ -28,6 +29,7 @@ enum field {
   FIELD_OBJECT = 256,
   FIELD_CONTEXT = 512,
   FIELD_CURSOR = 1024, /* in `key` too: a store key or nothing */
+  FIELD_FLOOR = 2048,
 };
 
 #define FIELDS_IN_KEY ((unsigned)FIELD_KEY | (unsigned)FIELD_REASON | (unsigned)FIELD_CURSOR)
@@ -54,7 +56,7 @@ static unsigned fields_of(unsigned type) {
   case MESSAGE_READ:
     return FIELD_KEY;
   case MESSAGE_READ_REPLY:
-    return FIELD_ERR | FIELD_DIGEST | FIELD_OBJECT;
+    return FIELD_ERR | FIELD_DIGEST | FIELD_FLOOR | FIELD_OBJECT;
   case MESSAGE_FORWARD:
     return FIELD_OPTIONS | FIELD_KEY | FIELD_OBJECT | FIELD_CONTEXT;
   case MESSAGE_FORWARD_REPLY:
@@ -62,9 +64,18 @@ static unsigned fields_of(unsigned type) {
   case MESSAGE_PULL:
     return FIELD_DIGEST | FIELD_CURSOR;
   case MESSAGE_PULLED:
-    return FIELD_ERR | FIELD_OBJECT;
+    return FIELD_ERR | FIELD_FLOOR | FIELD_OBJECT;
   case MESSAGE_OFFER:
     return FIELD_DIGEST | FIELD_KEY;
+  case MESSAGE_COMPARE:
+    return FIELD_OBJECT;
+  case MESSAGE_COMPARED:
+    return FIELD_ERR | FIELD_OBJECT;
+  case MESSAGE_BURY:
+    return FIELD_FLOOR | FIELD_KEY | FIELD_OBJECT;
+  case MESSAGE_FLOORS:
+  case MESSAGE_FLOORS_HELD:
+    return FIELD_OBJECT;
   default:
     return 0;
   }
@@ -78,6 +89,7 @@ static size_t body_size(const struct message *message, unsigned fields) {
   size_t size = 0;
   size += (fields & FIELD_ERR) != 0 ? 1u : 0u;
   size += (fields & FIELD_DIGEST) != 0 ? 8u : 0u;
+  size += (fields & FIELD_FLOOR) != 0 ? 8u : 0u;
   size += (fields & FIELD_OUTCOME) != 0 ? outcome_size(&message->outcome) : 0u;
   size += (fields & FIELD_OPTIONS) != 0 ? OPTIONS_SIZE : 0u;
   size += (fields & FIELD_HEARTBEAT) != 0 ? HEARTBEAT_SIZE : 0u;
@@ -121,6 +133,7 @@ static void options_write(struct writer *w, const struct put_options *options) {
 static void heartbeat_write(struct writer *w, const struct heartbeat *heartbeat) {
   ASSERT(heartbeat->sealed <= 1);
   ASSERT(heartbeat->nospace <= 1);
+  ASSERT(heartbeat->held_back <= ADMIT_WHOLE);
   write_u64(w, heartbeat->hints);
   write_u64(w, heartbeat->oldest_hint_ms);
   write_u64(w, heartbeat->keys);
@@ -129,6 +142,13 @@ static void heartbeat_write(struct writer *w, const struct heartbeat *heartbeat)
   write_u64(w, heartbeat->strays);
   write_u32(w, heartbeat->parts_wanted);
   write_u32(w, heartbeat->parts_held);
+  write_u32(w, heartbeat->sync_differ);
+  write_u32(w, heartbeat->sync_age_ms);
+  write_u32(w, heartbeat->sync_asked);
+  write_u32(w, heartbeat->sync_settled);
+  write_u64(w, heartbeat->sync_bytes_to_go);
+  write_u32(w, heartbeat->sync_ms_to_go);
+  write_u16(w, heartbeat->held_back);
   write_u8(w, heartbeat->sealed);
   write_u8(w, heartbeat->nospace);
   write_u32(w, heartbeat->mark.base_count);
@@ -140,6 +160,17 @@ static void heartbeat_write(struct writer *w, const struct heartbeat *heartbeat)
   write_u64(w, heartbeat->history_digest);
   write_u64(w, heartbeat->props_digest);
   write_u64(w, heartbeat->fences);
+  write_u64(w, heartbeat->life);
+  write_u64(w, heartbeat->wrote);
+  write_u64(w, heartbeat->your_life);
+  write_u64(w, heartbeat->your_wrote);
+  write_u64(w, heartbeat->your_wrote_before);
+  write_u8(w, heartbeat->loss);
+  write_u64(w, heartbeat->low);
+  write_u64(w, heartbeat->echo);
+  write_u32(w, heartbeat->tombstones);
+  write_u32(w, heartbeat->expiring);
+  write_u64(w, heartbeat->floor_ms);
 }
 
 static void body_write(struct writer *w, const struct message *message, unsigned fields) {
@@ -149,6 +180,9 @@ static void body_write(struct writer *w, const struct message *message, unsigned
   }
   if ((fields & FIELD_DIGEST) != 0) {
     write_u64(w, message->digest);
+  }
+  if ((fields & FIELD_FLOOR) != 0) {
+    write_u64(w, message->floor);
   }
   if ((fields & FIELD_OUTCOME) != 0) {
     outcome_write(w, &message->outcome);
@@ -251,6 +285,13 @@ static bool heartbeat_read(struct reader *r, struct heartbeat *heartbeat) {
   heartbeat->strays = read_u64(r);
   heartbeat->parts_wanted = read_u32(r);
   heartbeat->parts_held = read_u32(r);
+  heartbeat->sync_differ = read_u32(r);
+  heartbeat->sync_age_ms = read_u32(r);
+  heartbeat->sync_asked = read_u32(r);
+  heartbeat->sync_settled = read_u32(r);
+  heartbeat->sync_bytes_to_go = read_u64(r);
+  heartbeat->sync_ms_to_go = read_u32(r);
+  heartbeat->held_back = read_u16(r);
   heartbeat->sealed = read_u8(r);
   heartbeat->nospace = read_u8(r);
   heartbeat->mark.base_count = read_u32(r);
@@ -262,7 +303,19 @@ static bool heartbeat_read(struct reader *r, struct heartbeat *heartbeat) {
   heartbeat->history_digest = read_u64(r);
   heartbeat->props_digest = read_u64(r);
   heartbeat->fences = read_u64(r);
-  return heartbeat->sealed <= 1 && heartbeat->nospace <= 1 && heartbeat->mark.phase <= MARK_DONE;
+  heartbeat->life = read_u64(r);
+  heartbeat->wrote = read_u64(r);
+  heartbeat->your_life = read_u64(r);
+  heartbeat->your_wrote = read_u64(r);
+  heartbeat->your_wrote_before = read_u64(r);
+  heartbeat->loss = read_u8(r);
+  heartbeat->low = read_u64(r);
+  heartbeat->echo = read_u64(r);
+  heartbeat->tombstones = read_u32(r);
+  heartbeat->expiring = read_u32(r);
+  heartbeat->floor_ms = read_u64(r);
+  return heartbeat->sealed <= 1 && heartbeat->nospace <= 1 && heartbeat->mark.phase <= MARK_DONE &&
+         heartbeat->held_back <= ADMIT_WHOLE && heartbeat->loss <= LOSS_VOLATILE;
 }
 
 static bool key_is_sound(unsigned fields, size_t size) {
@@ -284,6 +337,9 @@ static bool body_read(struct reader *r, struct message *message, unsigned fields
   }
   if ((fields & FIELD_DIGEST) != 0) {
     message->digest = read_u64(r);
+  }
+  if ((fields & FIELD_FLOOR) != 0) {
+    message->floor = read_u64(r);
   }
   if ((fields & FIELD_OUTCOME) != 0) {
     sound = outcome_read(r, &message->outcome) && sound;

@@ -32,13 +32,21 @@
   X(WRITE, 10)         /* request, owner (0: your own replica; else a hint for that node), key, object, flags */      \
   X(WRITE_ACK, 11)     /* request, owner, err, flag DURABLE; digest = credit: writes the replica would take now */    \
   X(READ, 12)          /* request, owner, key, flags FULL / CLOCK                                            */       \
-  X(READ_REPLY, 13)    /* request, owner, err, digest, object (empty: absent), flag CLOCK                    */       \
+  X(READ_REPLY, 13)    /* request, owner, err, digest, floor, object (empty: absent), flag CLOCK             */       \
   X(FORWARD, 14)       /* request, key, object = value, context, body options: coordinate this put for me    */       \
   X(FORWARD_REPLY, 15) /* request, err, outcome, object = context past as a clock                            */       \
-  X(PULL, 16)          /* request, partition, key = from there on (empty: its beginning), digest = bytes at the  */   \
-                       /* most, flag FULL: list what you hold of the partition, with FULL the objects too    */       \
-  X(PULLED, 17)        /* request, partition, err, object = entries (see move/move.h), flag LAST: that was all   */   \
+  X(PULL, 16)          /* request, partition, key = behind there (empty: its beginning), digest = bytes at most */    \
+                       /* owner = leading bits of positions that are to be those of `key` (0: all of the     */       \
+                       /* partition), flag FULL: list what you hold there, with FULL the objects too         */       \
+  X(PULLED, 17)        /* request, partition, err, floor, object = entries (see move/move.h), flag LAST: that */      \
+                       /* was all                                                                            */       \
   X(OFFER, 18)         /* request, key, digest: do you hold this very object durably? WRITE_ACK: OK, or ABSENT   */   \
+  X(COMPARE, 19)       /* request, partition, object = sums of Merkle trees (sync/compare.h), flags ENGAGE, LAST */    \
+  X(COMPARED, 20)      /* request, partition, err, object = which of them differ                             */       \
+  X(BURY, 21)          /* request, key, object (empty: absent), floor: a WRITE by one who knows all that is as */     \
+                       /* old as that: what it has not is dead (replica/floors.h)                            */       \
+  X(FLOORS, 22)        /* request, object = floors of partitions (sync/settle.h)                             */       \
+  X(FLOORS_HELD, 23)   /* request, object = those of the sender                                              */       \
   /* never on the wire: a coordinator to its own node's replica */                                                    \
   X(STAMP, 64)        /* request, owner, key, object = value, context, options, digest = epoch of the layouts that */ \
                       /* it was planned by: stamp a new version                                               */      \
@@ -46,7 +54,10 @@
   X(HINT_DROP, 66)    /* owner, key, digest: delete this hint if it is still that object                    */        \
   X(HINT_KEPT, 67)    /* owner, key, object: a replica tells the keeper of hints that there is one more     */        \
   X(HINT_DROPPED, 68) /* owner, key: and that there is one fewer                                            */        \
-  X(OBJECT_DROP, 69)  /* request, key, digest: delete this object if it is still that one; WRITE_ACK          */
+  X(OBJECT_DROP, 69)  /* request, key, digest: delete this object if it is still that one; WRITE_ACK          */ \
+  X(DAMAGED, 70)      /* key: a replica can not read what it has stored; answered by one RESTORE              */ \
+  X(RESTORE, 71)      /* key, err, object = what all others have (empty: none has it): to be stored instead   */ \
+  X(REAP, 72)         /* key, floor: take out of it what says nothing any more below that                     */
 /* clang-format on */
 
 enum message_type {
@@ -64,7 +75,9 @@ enum message_flag {
   MESSAGE_WANT = 32,   /* HISTORY, PROPS: send yours in return */
   MESSAGE_NOSYNC = 64, /* WRITE, STAMP: dw = 0, need not be synced */
   MESSAGE_BLIND = 128, /* FORWARD, STAMP: no context: use the coordinator's own */
-  MESSAGE_LAST = 1,    /* PULLED: the partition ends here */
+  MESSAGE_COUNTS = 1,  /* READ: for a quorum: who can not vouch for what it has does not answer with it */
+  MESSAGE_LAST = 1,    /* PULLED: the partition ends here. COMPARE: that was the last of the partition */
+  MESSAGE_ENGAGE = 2,  /* COMPARE: the partition is compared key by key from now on, until LAST */
 };
 
 /* Options of a put, in FORWARD and STAMP; see enum put_flag and coord.h. */
@@ -95,6 +108,7 @@ struct message {
   uint64_t hlc;     /* the sender's clock when it was sent */
   enum err err;
   uint64_t digest;
+  uint64_t floor;   /* see replica/floors.h */
   struct bytes key; /* store key: position, key (READ, WRITE, ...) */
   struct bytes object;
   struct bytes context;

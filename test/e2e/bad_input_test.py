@@ -305,7 +305,9 @@ class Limits(WithCluster):
                 (("INCR", "a"), "ERR unknown command 'INCR', with args beginning with: 'a'"),
                 (("CLUSTER", "FORGET", "x"), r"ERR unknown subcommand 'FORGET'. Try CLUSTER HELP\."),
                 (("DYNAMO.CLUSTER", "PLAN", "x"), "ERR PLAN takes ADD host:port"),
-                (("DYNAMO.CLUSTER", "WAITSYNC"), "ERR DYNAMO.CLUSTER WAITSYNC is not offered in this version"),
+                (("DYNAMO.CLUSTER", "WAITSYNC", "x"), "ERR syntax error"),
+                (("DYNAMO.CLUSTER", "WAITSYNC", "TIMEOUT", 0), "ERR TIMEOUT is in milliseconds, from 1 to 86400000"),
+                (("CONFIG", "SET", "background-rate", "0"), "ERR CONFIG SET failed .*'background-rate'"),
         ]:
             with self.subTest(args):
                 self.assert_error("^" + error, node, *args)

@@ -116,6 +116,7 @@ class Start(unittest.TestCase):
         for text, why in [
                 ("[timing]\npeer-timeout = 100ms\n", "'peer-timeout' must be longer than 'heartbeat'"),
                 ("[node]\nmax-value = 16mb\nclient-output-limit = 1mb\n", "'client-output-limit' is smaller than"),
+                ("[node]\nhints = 0\n[timing]\nsync-round = 0ms\n", "'hints' 0 with 'sync-round' 0: nothing would bring"),
                 ("[node]\nport = 60000\n", r"port 60000 \+ 10000 is 70000, beyond 65535: choose a port below 55536, or"),
                 ("[node]\nport = 7600\npeer-port = 7600\n", "'port' and 'peer-port' are both 7600: they must differ"),
         ]:
@@ -240,7 +241,7 @@ class Start(unittest.TestCase):
             with self.subTest(content):
                 with open(current, "wb") as file:
                     file.write(content)
-                self.refused("/data/rocksdb can not be opened: restore it from a copy, or repair it with `ldb repair`")
+                self.refused("/data/rocksdb can not be opened: move the store away and start again: what the other replicas have comes back")
         with open(current, "wb") as file:
             file.write(good)
         self.starts()

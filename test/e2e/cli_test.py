@@ -23,7 +23,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from support import (Cluster, HOST, Resp, START_SECONDS, STOP_SECONDS, free_ports, port_is_free, program, release_ports,  # noqa: E402
                      run, wait_until)
 
-COMMANDS = ["dev", "server", "status", "ring", "plan", "commit", "abort", "get", "put", "del", "explain", "help"]
+COMMANDS = ["dev", "server", "status", "wait-sync", "ring", "plan", "commit", "abort", "get", "put", "del", "explain", "help"]
 
 
 class CliCase(unittest.TestCase):
@@ -363,6 +363,38 @@ class AgainstAFake(CliCase):
             self.assertIn("1,234 hints wait for a node that did not answer, the oldest for 1m 15s", result.stdout)
             self.assertIn("5.0 MB", result.stdout)
             self.assertNotIn("\033", result.stdout)
+
+    def status_of(self, **changes):
+        document = {**STATUS, **changes, "totals": {**STATUS["totals"], **changes.get("totals", {})}}
+        with Fake({"DYNAMO.CLUSTER STATUS": bulk(json.dumps(document))}) as fake:
+            result = fake.run("status")
+            self.assert_done(result)
+            return result.stdout
+
+    def test_status_tells_how_equal_replicas_are(self):
+        differences = [{"partition": 7, "id": "0000000b", "name": "bob", "keys": 3},
+                       {"partition": 9, "id": "0000000b", "name": "bob", "keys": None}]
+        out = self.status_of(differences=differences, differences_count=2, totals={
+            "keys_differ": 3, "compared_age_ms": 75000, "mend_bytes_to_go": 5 << 20, "mend_eta_seconds": 90})
+        self.assertIn("3 keys are known to differ between replicas, about 5.0 MB to go, 1m 30s left, "
+                      "all were compared within 1m 15s", out)
+        self.assertIn("partition 7 differs from bob's in 3 keys\n", out)
+        self.assertIn("partition 9 differs from bob's\n", out)
+        out = self.status_of(differences=differences[1:], differences_count=1, totals={"keys_differ": 0})
+        self.assertIn("1 partition is known to differ, the keys not counted yet, not all have been compared yet", out)
+        self.assertIn("no key is known to differ between replicas, not all have been compared yet", self.status_of())
+
+    def test_status_tells_what_is_lost_damaged_or_waits_to_be_forgotten(self):
+        lost = {**MEMBERS[1], "loss": "its data directory is an old copy",
+                "resynced": {"held": 3, "partitions": 768, "keys": 1200, "bytes": 1}}
+        out = self.status_of(members=[MEMBERS[0], lost], totals={"tombstones": 2, "floor_age_ms": 13000},
+                             scrub={"running": True, "per_mille": 125, "left_seconds": 90, "damaged": 4, "healed": 3,
+                                    "lost": 1, "gaps": 0})
+        self.assertIn("bob: its data directory is an old copy", out)
+        self.assertIn("3 of 768 partitions, 1,200 keys", out)
+        self.assertIn("4 records found damaged here, 3 made whole from other replicas, 1 lost; check the device", out)
+        self.assertIn("what is stored here is read again: 12.5 %, 1m 30s left of this round", out)
+        self.assertIn("2 copies of deletions, kept until every replica has them; all have what is older than 13s", out)
 
     def test_status_tells_why_a_node_was_not_taken_in(self):
         status = {**STATUS, "node": {**STATUS["node"], "member": False, "join_refusal": "the cluster holds data"}}

@@ -16,7 +16,7 @@ SLOW = "100kb"  # of 1 MB and more: there is a middle, and time to kill in it
 FAST = "64mb"
 MIDDLE = 25  # partitions that are to have come, of some 192
 SHOPPERS = 6
-SETTINGS = {"node.move-rate": SLOW, "cluster.partitions": "256", "timing.request-timeout": "5s"}
+SETTINGS = {"node.background-rate": SLOW, "cluster.partitions": "256", "timing.request-timeout": "5s"}
 
 
 class GrowKill(unittest.TestCase):
@@ -64,7 +64,7 @@ class GrowKill(unittest.TestCase):
 
     def hurry(self):
         for node in self.cluster:
-            node.call("CONFIG", "SET", "move-rate", FAST)
+            node.call("CONFIG", "SET", "background-rate", FAST)
 
     def end(self, *gone):
         self.hurry()

@@ -20,7 +20,7 @@ SHOPPERS = int(os.environ.get("GRAMME_SHOPPERS", "50"))
 OLD_KEYS = 1500
 OLD_SIZE = 1000
 # A newcomer takes some 1 MB: a few seconds, in which the shoppers come past often enough.
-SETTINGS = {"node.move-rate": "400kb", "timing.request-timeout": "10s"}
+SETTINGS = {"node.background-rate": "400kb", "timing.request-timeout": "10s"}
 LEAST = 150  # requests during each change, else it was none under load
 
 

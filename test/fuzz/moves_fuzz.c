@@ -32,8 +32,11 @@ static struct {
   struct ring base, ring;
   struct bucket_table buckets;
   bool up[MEMBERS_MAX];
+  uint16_t held_back[MEMBERS_MAX];
+  struct admit admit;
   uint64_t now_ns;
   struct move *move;
+  struct floors *floors;
   void *pool_memory;
 } world;
 
@@ -54,6 +57,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
   (void)argv;
   world.pool_memory = aligned_alloc(64, POOL_BYTES);
   world.move = aligned_alloc(64, move_size());
+  world.floors = aligned_alloc(64, floors_size());
   ASSERT(world.pool_memory != NULL && world.move != NULL);
   history_init(&world.history);
   change_add(SOURCE);
@@ -62,6 +66,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
   ring_fold(&world.ring, &world.history);
   ASSERT(world.ring.member_count == 2);
   bucket_table_init(&world.buckets);
+  admit_init(&world.admit);
+  world.tunables.background.bytes_per_s = 1u << 30;
   world.up[0] = world.up[1] = true;
   return 0;
 }
@@ -85,6 +91,10 @@ static struct step step_make(void) {
                        .agreed = true,
                        .buckets = &world.buckets,
                        .up = world.up,
+                       .sure = true,
+                       .admit = &world.admit,
+                       .held_back = world.held_back,
+                       .base_held_back = world.held_back,
                        .local = &world.local};
 }
 
@@ -162,7 +172,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   struct reader r = reader_make((struct bytes){data, size});
   blob_pool_init(&world.pool, world.pool_memory, POOL_BYTES);
   memset(world.move, 0, move_size());
-  (void)move_init(world.move, &config, 1);
+  world.floors = floors_init(world.floors, &config);
+  (void)move_init(world.move, &config, world.floors, 1);
   world.now_ns += UINT64_C(1000000000);
   struct step step = step_make();
   move_tick(world.move, &step);
@@ -190,7 +201,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   /* META_MOVES is bytes from outside too. */
   config.moves = (struct bytes){data, size};
   memset(world.move, 0, move_size());
-  (void)move_init(world.move, &config, 1);
+  world.floors = floors_init(world.floors, &config);
+  (void)move_init(world.move, &config, world.floors, 1);
   step = step_make();
   move_tick(world.move, &step);
   move_deinit(world.move);

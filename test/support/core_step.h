@@ -31,14 +31,18 @@ static struct {
   struct history history;
   struct ring ring;
   struct bucket_table buckets;
+  uint64_t lost;
+  bool lost_little, unsure;
+  uint64_t buckets_digest; /* as membership would keep it */
   bool up[MEMBERS_MAX];
   const struct ring *base; /* NULL: the ring, nothing moves */
   bool base_up[MEMBERS_MAX];
+  struct admit admit;
+  uint16_t held_back[MEMBERS_MAX];
   bool reads_target; /* while something moves: the target is read by already */
   bool disagreed;    /* not all know the target */
   bool all_done;
   uint32_t epoch;
-  uint64_t buckets_digest;
   uint64_t now_ns;
   uint32_t lag_ms;
   struct version_scratch *scratch;
@@ -67,12 +71,14 @@ static inline void core_begin(uint32_t members) {
   blob_pool_init(&core.pool, core.pool_memory, POOL_BYTES);
   prng_init(&core.prng, 1);
   hlc_init(&core.hlc, hlc_make(WALL_MS, 0));
-  core.tunables = (struct shard_tunables){.request_timeout_ns = 1000 * MS,
+  core.tunables = (struct shard_tunables){.hints = true,
+                                          .request_timeout_ns = 1000 * MS,
                                           .hedge_ns = 50 * MS,
                                           .repair_window_ns = 100 * MS,
                                           .small_value_bytes = 1024,
                                           .value_max_bytes = 1u << 20};
   core.now_ns = 1000 * MS;
+  admit_init(&core.admit);
   history_init(&core.history);
   for (uint32_t i = 1; i <= members; i++) {
     core_change(&core.history, i == 1 ? CHANGE_FOUND : CHANGE_ADD, i);
@@ -112,11 +118,17 @@ static inline struct step core_step(void) {
                        .ring = &core.ring,
                        .reading = core.base != NULL && !core.reads_target ? core.base : &core.ring,
                        .agreed = !core.disagreed,
+                       .sure = !core.unsure,
+                       .lost = core.lost,
+                       .lost_little = core.lost_little,
                        .all_done = core.all_done,
                        .epoch = core.epoch,
                        .buckets_digest = core.buckets_digest,
                        .buckets = &core.buckets,
                        .up = core.up,
+                       .admit = &core.admit,
+                       .held_back = core.held_back,
+                       .base_held_back = core.held_back,
                        .local = &core.local};
 }
 

@@ -26,6 +26,8 @@
 #include "base/prng.h"
 #include "front/base64url.h"
 #include "front/front.h"
+#include "scrub/scrub.h"
+#include "sync/sync.h"
 #include "version/context.h"
 
 #define WORLD_CLIENTS 8u
@@ -173,6 +175,46 @@ const struct ring *shard_reading_ring(const struct shard *shard) {
 const struct ring *shard_base_ring(const struct shard *shard) {
   (void)shard;
   return &world.ring;
+}
+
+uint32_t shard_sync_list(const struct shard *shard, struct sync_view *out, uint32_t capacity) {
+  (void)shard;
+  assert_true(capacity > 0);
+  out[0] = (struct sync_view){.node = WORLD_SELF + 1u, .partitions = 40, .keys_differ = 3, .found = 5, .whole_ns = 1};
+  return 1;
+}
+
+uint32_t shard_sync_differences(const struct shard *shard, struct sync_difference *out, uint32_t capacity) {
+  (void)shard;
+  assert_true(capacity >= 2);
+  out[0] = (struct sync_difference){.partition = 7, .node = WORLD_SELF + 1u, .keys = 3};
+  out[1] = (struct sync_difference){.partition = 9, .node = WORLD_SELF + 1u};
+  return capacity + 10;
+}
+
+uint32_t shard_tree_left(const struct shard *shard) {
+  (void)shard;
+  return 125;
+}
+
+void shard_scrub(const struct shard *shard, struct scrub_view *out) {
+  (void)shard;
+  *out = (struct scrub_view){.running = true, .per_mille = 250, .left_ms = 90000, .whole_age_ms = 7000, .healing = 2};
+}
+
+uint64_t shard_wrote(const struct shard *shard) {
+  (void)shard;
+  return 31;
+}
+
+void shard_background(const struct shard *shard, struct admit_view *out) {
+  (void)shard;
+  *out =
+      (struct admit_view){.level = 500,
+                          .bytes_per_s = 32000000,
+                          .p999_ns = 61234567,
+                          .target_ns = 50000000,
+                          .spent_bytes = {[ADMIT_EXCHANGE] = 4711, [ADMIT_HINTS] = world.stats.hints_delivered * 300}};
 }
 
 void shard_layout(const struct shard *shard, struct layout_view *out) {
@@ -435,7 +477,7 @@ static inline struct node_facts world_facts(void *context) {
                              .directory = "/nowhere",
                              .start_wall_ms = WORLD_WALL_MS - 5000,
                              .incarnation = 9,
-                             .move_bytes_per_s = 64u << 20};
+                             .background_bytes_per_s = 64u << 20};
 }
 
 static inline struct server *world_server(void *context) {

@@ -33,7 +33,22 @@ struct meta {
   size_t size;
 };
 
-enum meta_name { NAME_HISTORY, NAME_BUCKETS, NAME_SEALED, NAME_LAYOUT, NAMES };
+enum meta_name {
+  NAME_HISTORY,
+  NAME_BUCKETS,
+  NAME_SEALED,
+  NAME_LAYOUT,
+  NAME_LOW,
+  NAME_LOSS,
+  NAME_LIVES,
+  NAME_WROTE,
+  NAMES
+};
+
+static const char *const meta_keys[NAMES] = {
+    [NAME_HISTORY] = META_HISTORY, [NAME_BUCKETS] = META_BUCKETS, [NAME_SEALED] = META_SEALED,
+    [NAME_LAYOUT] = META_LAYOUT,   [NAME_LOW] = META_LOW,         [NAME_LOSS] = META_LOSS,
+    [NAME_LIVES] = META_LIVES,     [NAME_WROTE] = META_WROTE};
 
 struct node {
   struct member *member;
@@ -272,10 +287,12 @@ static inline void do_commit(uint32_t from, const struct effect *effect) {
   h->to_epoch = node->epoch;
   h->token = effect->commit.token;
   h->err = node->commit_err;
-  h->name = NAME_SEALED;
-  h->name = bytes_equal(key, BYTES_LITERAL(META_HISTORY)) ? NAME_HISTORY : h->name;
-  h->name = bytes_equal(key, BYTES_LITERAL(META_BUCKETS)) ? NAME_BUCKETS : h->name;
-  h->name = bytes_equal(key, BYTES_LITERAL(META_LAYOUT)) ? NAME_LAYOUT : h->name;
+  h->name = NAMES;
+  for (uint32_t i = 0; i < NAMES; i++) {
+    struct bytes name = {(const uint8_t *)meta_keys[i], strlen(meta_keys[i])};
+    h->name = bytes_equal(key, name) ? (enum meta_name)i : h->name;
+  }
+  assert_true(h->name < NAMES);
   h->size = value.size;
   h->data = malloc(value.size);
   assert_non_null(h->data);
@@ -436,7 +453,12 @@ static inline uint32_t next_tick(uint64_t *time_ns) {
 }
 
 static inline void tick(struct node *node, struct step *step) {
-  struct member_progress progress = {.settled = !node->unsettled, .idle = !node->busy, .holds = !node->lacks};
+  struct member_progress progress = {.settled = !node->unsettled,
+                                     .idle = !node->busy,
+                                     .quiet = true,
+                                     .past = true,
+                                     .holds = !node->lacks,
+                                     .resynced = !node->lacks};
   member_note_progress(node->member, step, &progress);
   member_tick(node->member, step);
 }
@@ -477,6 +499,10 @@ static inline void run(uint64_t duration_ns) {
 
 /* -- nodes --------------------------------------------------------------------------- */
 
+static inline struct bytes paper(const struct node *node, enum meta_name name) {
+  return (struct bytes){node->meta[name].data, node->meta[name].size};
+}
+
 static inline void node_start(uint32_t index) {
   struct node *node = &world.nodes[index];
   struct shard_config config;
@@ -490,9 +516,13 @@ static inline void node_start(uint32_t index) {
   snprintf(config.self.host, sizeof(config.self.host), "10.0.0.1");
   snprintf(config.self.name, sizeof(config.self.name), "n%u", index);
   config.found = node->seeds == 0 && node->meta[NAME_HISTORY].size == 0;
-  config.history = (struct bytes){node->meta[NAME_HISTORY].data, node->meta[NAME_HISTORY].size};
-  config.buckets = (struct bytes){node->meta[NAME_BUCKETS].data, node->meta[NAME_BUCKETS].size};
-  config.layout = (struct bytes){node->meta[NAME_LAYOUT].data, node->meta[NAME_LAYOUT].size};
+  config.history = paper(node, NAME_HISTORY);
+  config.buckets = paper(node, NAME_BUCKETS);
+  config.layout = paper(node, NAME_LAYOUT);
+  config.low = paper(node, NAME_LOW);
+  config.loss = paper(node, NAME_LOSS);
+  config.lives = paper(node, NAME_LIVES);
+  config.wrote = paper(node, NAME_WROTE);
   node->told = config.layout.size > 0 ? node->told : (struct mark){0};
   assert_true(member_layout_is_sound(config.layout));
   config.sealed = node->meta[NAME_SEALED].size > 0;

@@ -9,6 +9,7 @@
 
 #include "base/heap.h"
 #include "move/move.h"
+#include "version/prune.h"
 
 #define NODES_MAX 8u
 #define HELD_MAX 400u
@@ -39,6 +40,7 @@ struct mail {
 
 static struct {
   struct move *move;
+  struct floors *floors;
   struct ring base;
   struct held held[HELD_MAX];
   uint32_t held_count;
@@ -53,9 +55,12 @@ static struct {
   uint32_t batch; /* entries of one PULLED */
   enum err commit_err;
   enum err scan_err;
+  bool gap; /* a scan has one */
   uint32_t commits;
   uint64_t pulled_bytes;
-  bool commits_held;           /* META_MOVES is not answered */
+  bool commits_held; /* META_MOVES is not answered */
+  uint64_t floor;    /* the other nodes' */
+  uint32_t buried;
   struct bytes damaged_answer; /* what PULLED carries instead */
   uint8_t moves[MOVES_BYTES];
   size_t moves_size;
@@ -213,6 +218,7 @@ static inline void answer_pull(uint32_t node, const struct message *pull) {
   struct bytes after = pull->key;
   mail->message.partition = pull->partition;
   mail->message.flags = MESSAGE_LAST;
+  mail->message.floor = world.floor;
   for (uint32_t count = 0; world.pull_err[node] == ERR_OK; count++) {
     const struct held *held = held_next(node, pull->partition, after);
     if (held == NULL) {
@@ -262,6 +268,13 @@ static inline void answer_message(uint32_t node, const struct message *message) 
     world.writes_own += node == SELF ? 1 : 0;
     err = err == ERR_OK ? hold_merged(node, message->key, message->object) : err;
     (void)answer(node, MESSAGE_WRITE_ACK, message->request, err);
+  } else if (message->type == MESSAGE_BURY) {
+    assert_int_equal(message->object.size, 0);
+    world.buried += 1;
+    if (held != NULL && object_dead(blob_bytes(held->object), BYTES_NONE, message->floor) == PRUNED_ALL) {
+      held_drop(held);
+    }
+    (void)answer(node, MESSAGE_WRITE_ACK, message->request, world.refuses[node]);
   } else if (message->type == MESSAGE_OBJECT_DROP || message->type == MESSAGE_HINT_DROP) {
     bool hint = message->type == MESSAGE_HINT_DROP;
     world.drops += !hint && same ? 1 : 0;
@@ -325,8 +338,9 @@ static inline struct blob *space_key(const struct held *held) {
 
 static inline void tell_scan(const struct mail *mail) {
   static struct scan_entry entries[256];
-  struct event event = {.kind = EVENT_SCAN_DONE,
-                        .scan = {.token = mail->token, .err = world.scan_err, .entries = entries, .end = true}};
+  struct event event = {
+      .kind = EVENT_SCAN_DONE,
+      .scan = {.token = mail->token, .err = world.scan_err, .entries = entries, .end = true, .gap = world.gap}};
   struct bytes after = blob_bytes(mail->start);
   bool from_start = true;
   while (world.scan_err == ERR_OK) {
@@ -445,13 +459,17 @@ static inline void mover_start(uint32_t first) {
   assert_non_null(memory);
   assert_non_null(config);
   config->moves = (struct bytes){world.moves, world.moves_size};
-  world.move = move_init(memory, config, first);
+  void *floors_memory = aligned_alloc(64, floors_size());
+  assert_non_null(floors_memory);
+  world.floors = floors_init(floors_memory, config);
+  world.move = move_init(memory, config, world.floors, first);
   free(config);
 }
 
 static inline void mover_stop(void) {
   move_deinit(world.move);
   free(world.move);
+  free(world.floors);
   while (world.mail_count > 0) {
     mail_release(&world.mail[world.mail_head]);
     world.mail_head = (world.mail_head + 1) % MAIL_MAX;

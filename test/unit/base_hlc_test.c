@@ -106,6 +106,19 @@ static void whatever_clocks_do_readings_strictly_increase(void **state) {
   }
 }
 
+static void a_reading_after_what_was_seen_is_above_it(void **state) {
+  (void)state;
+  struct hlc hlc;
+  hlc_init(&hlc, 0);
+  assert_true(hlc_tick_after(&hlc, hlc_make(2000, 5), 1000) == hlc_make(2000, 6));
+  assert_true(hlc_tick(&hlc, 1000) == hlc_make(2000, 7)); /* the clock goes on from there */
+  assert_true(hlc_tick_after(&hlc, hlc_make(1500, 0), 1000) == hlc_make(2000, 8));
+  const uint64_t mad = hlc_make(UINT64_C(2) * HLC_AHEAD_MAX_MS, 0);
+  assert_true(hlc_tick_after(&hlc, mad, 1000) == mad + 1);
+  assert_true(hlc_tick(&hlc, 1000) < hlc_make(2001, 0)); /* a mad one does not drag it along */
+  assert_true(hlc_tick_after(&hlc, UINT64_MAX, 1000) < mad);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(readings_follow_the_wall_clock),
@@ -116,6 +129,7 @@ int main(void) {
       cmocka_unit_test(a_remote_reading_is_overtaken),
       cmocka_unit_test(a_mad_clock_is_counted_and_not_followed),
       cmocka_unit_test(whatever_clocks_do_readings_strictly_increase),
+      cmocka_unit_test(a_reading_after_what_was_seen_is_above_it),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -69,6 +69,29 @@ static void who_has_answered_is_not_named_as_missing_though_its_disk_has_not(voi
   end();
 }
 
+/* What background work goes by. */
+static void what_an_answer_took_is_noted_also_when_it_was_an_error(void **state) {
+  (void)state;
+  begin(3, 0);
+  uint64_t request = put_stamped(2);
+  core.now_ns += 7 * MS;
+  acknowledge(SELF, request, 0, ERR_OK);
+  assert_int_equal(core.admit.all, 0);
+  acknowledge(preference.nodes[1], request, 0, ERR_OK);
+  assert_int_equal(reply()->err, ERR_OK);
+  acknowledge(preference.nodes[2], request, 0, ERR_OK);
+  assert_int_equal(core.admit.all, 1);
+  assert_int_equal(window_percentile(&core.admit.window, core.now_ns, 99900), 7 * MS);
+  (void)put_stamped(3);
+  tick_at(core.now_ns + core.tunables.hedge_ns);
+  tick_at(core.now_ns + core.tunables.request_timeout_ns);
+  assert_int_not_equal(reply()->err, ERR_OK);
+  assert_int_equal(core.admit.all, 2);
+  assert_true(window_percentile(&core.admit.window, core.now_ns, 99900) >= core.tunables.request_timeout_ns);
+  core_drop_local();
+  end();
+}
+
 /* -- nodes that go down, and silence ------------------------------------------------------- */
 
 static void a_replica_that_goes_down_before_the_stamp_is_replaced_at_the_stamp(void **state) {
@@ -136,6 +159,33 @@ static void a_node_cut_off_from_the_whole_list_takes_a_put_as_a_hint(void **stat
   end();
 }
 
+static void without_hints_only_copies_that_count_are_kept(void **state) {
+  (void)state;
+  for (uint32_t hints = 0; hints <= 1; hints++) {
+    begin(40, NOWHERE);
+    core.tunables.hints = hints == 1;
+    for (uint32_t node = 2; node <= 40; node++) {
+      core_set_up(node, false);
+    }
+    put(1);
+    uint32_t owner = 0;
+    uint64_t request = take_stamp(&owner);
+    assert_int_equal(owner, preference.nodes[0]); /* the copy that counts is a stand-in's, with or without */
+    stamped(request, owner);
+    uint32_t kept = 0;
+    struct message message;
+    while (core_local(&message)) {
+      assert_int_equal(message.type, MESSAGE_WRITE);
+      assert_int_not_equal(message.owner, owner);
+      kept += 1;
+    }
+    assert_int_equal(kept, hints == 1 ? 2 : 0);
+    acknowledge(SELF, request, owner, ERR_OK);
+    assert_int_equal(reply()->err, ERR_OK);
+    end();
+  }
+}
+
 static void an_explain_of_which_nobody_is_up_is_answered(void **state) {
   (void)state;
   begin(40, NOWHERE);
@@ -178,6 +228,31 @@ static void a_late_copy_of_a_forward_that_was_taken_is_not_refused_as_stale(void
   say(SELF, &(struct message){.type = MESSAGE_STAMPED, .request = request, .err = ERR_BUSY});
   assert_int_equal(core_sent(2, MESSAGE_FORWARD_REPLY)->err, ERR_BUSY);
   end();
+}
+
+/* Its clock, and what it holds, may be of long ago. */
+static void who_may_have_lost_what_it_had_coordinates_only_as_the_last_resort(void **state) {
+  (void)state;
+  for (uint32_t lost = 0; lost <= 1; lost++) {
+    begin(3, 0);
+    core.unsure = lost == 0;
+    core.lost = lost;
+    put(2);
+    struct message message = {0};
+    assert_false(core_local(&message));
+    for (uint32_t i = 1; i < 3; i++) {
+      const struct message *forward = core_sent(preference.nodes[i], MESSAGE_FORWARD);
+      assert_non_null(forward);
+      say(preference.nodes[i],
+          &(struct message){.type = MESSAGE_FORWARD_REPLY, .request = forward->request, .err = ERR_NOTMEMBER});
+    }
+    uint64_t request = stamp_here();
+    acknowledge(SELF, request, 0, ERR_OK);
+    acknowledge(preference.nodes[1], request, 0, ERR_OK);
+    assert_int_equal(reply()->err, ERR_OK);
+    acknowledge(preference.nodes[2], request, 0, ERR_OK);
+    end();
+  }
 }
 
 static void a_copy_of_a_forward_that_was_refused_is_not_taken(void **state) {
@@ -238,6 +313,91 @@ static void a_clock_that_does_not_say_that_it_is_one_is_no_answer(void **state) 
   assert_int_equal(repair.type, MESSAGE_WRITE);
   blob_put(clock);
   blob_put(whole);
+  end();
+}
+
+/* -- what one of those who answer knows to be dead ------------------------------------------------ */
+
+/* A get whose answers are these: `old` from the first replica, which has no floor, and from the second what it has
+ * kept of it (NULL: nothing), with its floor. Whether as a clock, and who answers first, is the caller's. */
+static uint64_t get_begin(void) {
+  struct message read = {0};
+  command(
+      &(struct command){.kind = COMMAND_GET, .token = 4, .key = text_bytes(user_key), .r = 2, .pr = QUORUM_DEFAULT});
+  assert_true(core_local(&read));
+  core_drop_local();
+  return read.request;
+}
+
+static void read_answer(uint32_t from, uint64_t request, struct blob *object, bool as_clock, uint64_t floor) {
+  struct message message = {.type = MESSAGE_READ_REPLY,
+                            .flags = as_clock ? MESSAGE_CLOCK : 0,
+                            .request = request,
+                            .digest = object_digest(blob_bytes(object)),
+                            .floor = floor};
+  struct object opened;
+  struct blob *sent = blob_get(object);
+  if (as_clock) {
+    assert_int_equal(object_open(&opened, blob_bytes(object)), ERR_OK);
+    blob_put(sent);
+    sent = object_clock(&core.pool, &opened);
+  }
+  message.object = blob_bytes(sent);
+  message.object_blob = sent;
+  say(from, &message);
+  blob_put(sent);
+}
+
+static void a_get_does_not_show_what_one_who_answers_knows_to_be_dead(void **state) {
+  (void)state;
+  for (uint32_t first = 0; first < 2; first++) {
+    begin(3, 0);
+    struct blob *dead = object_of(NULL, 2, "dead");
+    uint64_t floor = core.hlc.last;
+    uint64_t request = get_begin();
+    for (uint32_t i = 0; i < 2; i++) {
+      bool knows = (i == 0) == (first == 0);
+      read_answer(preference.nodes[knows ? 1 : 2], request, knows ? NULL : dead, false, knows ? floor : 0);
+    }
+    assert_int_equal(reply()->err, ERR_OK);
+    assert_null(reply()->object);
+    read_answer(SELF, request, NULL, false, 0);
+    /* Who has it still is told. */
+    const struct message *repair = core_sent(preference.nodes[2], MESSAGE_BURY);
+    assert_non_null(repair);
+    assert_true(repair->floor == floor);
+    assert_int_equal(repair->object.size, 0);
+    assert_null(core_sent(preference.nodes[1], MESSAGE_BURY));
+    blob_put(dead);
+    end();
+  }
+}
+
+static void a_clock_tells_what_is_dead_when_its_values_are_known(void **state) {
+  (void)state;
+  begin(3, 0);
+  struct blob *dead = object_of(NULL, 2, "dead");
+  uint64_t floor = core.hlc.last;
+  struct blob *alive = object_of(NULL, 3, "alive");
+  struct blob *both = object_of(dead, 4, "other");
+  struct blob *merged = NULL;
+  assert_int_equal(object_merge(core.scratch, &core.pool, both, blob_bytes(alive), alive, RESOLVE_SIBLINGS,
+                                &core.version_stats, &merged),
+                   ERR_OK);
+  uint64_t request = get_begin();
+  read_answer(preference.nodes[1], request, alive, true, floor);
+  assert_null(reply());
+  read_answer(preference.nodes[2], request, merged, false, 0);
+  struct object shown;
+  assert_int_equal(object_open(&shown, blob_bytes(reply()->object)), ERR_OK);
+  assert_int_equal(shown.sibling_count, 2); /* both that are younger than the floor */
+  read_answer(SELF, request, alive, false, floor);
+  assert_true(core_sent(preference.nodes[2], MESSAGE_BURY)->floor == floor);
+  core_drop_local();
+  blob_put(merged);
+  blob_put(both);
+  blob_put(alive);
+  blob_put(dead);
   end();
 }
 
@@ -429,13 +589,16 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_coordinator_beyond_the_first_n_is_not_asked_a_second_time_as_a_stand_in),
       cmocka_unit_test(an_answer_that_comes_twice_counts_once),
+      cmocka_unit_test(what_an_answer_took_is_noted_also_when_it_was_an_error),
       cmocka_unit_test(who_has_answered_is_not_named_as_missing_though_its_disk_has_not),
       cmocka_unit_test(a_replica_that_goes_down_before_the_stamp_is_replaced_at_the_stamp),
       cmocka_unit_test(silence_is_counted_from_when_a_node_was_asked),
       cmocka_unit_test(a_node_cut_off_from_the_whole_list_takes_a_put_as_a_hint),
+      cmocka_unit_test(without_hints_only_copies_that_count_are_kept),
       cmocka_unit_test(an_explain_of_which_nobody_is_up_is_answered),
       cmocka_unit_test(a_forwarded_deletion_with_a_value_is_refused),
       cmocka_unit_test(a_late_copy_of_a_forward_that_was_taken_is_not_refused_as_stale),
+      cmocka_unit_test(who_may_have_lost_what_it_had_coordinates_only_as_the_last_resort),
       cmocka_unit_test(a_copy_of_a_forward_that_was_refused_is_not_taken),
       cmocka_unit_test(a_forward_is_not_stale_because_wall_clocks_differ),
       cmocka_unit_test(a_clock_that_does_not_say_that_it_is_one_is_no_answer),
@@ -446,6 +609,8 @@ int main(void) {
       cmocka_unit_test(a_context_past_the_room_that_is_kept_for_it_is_cut_only_when_memory_is_short),
       cmocka_unit_test(a_forward_for_whose_answer_there_is_no_memory_is_refused_before_it_begins),
       cmocka_unit_test(a_straggler_that_goes_down_does_not_end_the_wait_for_the_others),
+      cmocka_unit_test(a_get_does_not_show_what_one_who_answers_knows_to_be_dead),
+      cmocka_unit_test(a_clock_tells_what_is_dead_when_its_values_are_known),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

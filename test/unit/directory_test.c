@@ -70,7 +70,7 @@ static void format_write(const struct fixture *f, const char *text) {
 }
 
 static enum err open_as(struct fixture *f, const char *cluster_name) {
-  return directory_open(&f->directory, f->path, cluster_name, f->why);
+  return directory_open(&f->directory, f->path, cluster_name, 0, f->why);
 }
 
 static void open_once(struct fixture *f) {
@@ -127,7 +127,7 @@ static void another_process_is_named_by_its_pid(void **state) {
   if (child == 0) {
     struct directory held;
     char why[DIRECTORY_WHY];
-    byte = directory_open(&held, f->path, "dynamo", why) == ERR_OK ? 'y' : 'n';
+    byte = directory_open(&held, f->path, "dynamo", 0, why) == ERR_OK ? 'y' : 'n';
     if (write(ready[1], &byte, 1) != 1) {
       _exit(1);
     }

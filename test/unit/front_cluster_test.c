@@ -521,7 +521,96 @@ static void the_cluster_is_described_in_json(void **state) {
   assert_int_equal(json_array_size(json_object_get(ring, "owners")), 64);
   assert_int_equal(json_array_size(json_object_get(ring, "members")), 3);
   json_decref(ring);
-  check(client, "DYNAMO.CLUSTER WAITSYNC\r\n", "-ERR DYNAMO.CLUSTER WAITSYNC is not offered in this version\r\n");
+}
+
+static void status_tells_how_replicas_compare(void **state) {
+  (void)state;
+  struct client *client = world_connect();
+  json_t *status = ask_json(client, "DYNAMO.CLUSTER STATUS\r\n");
+  const json_t *other = json_array_get(json_object_get(status, "compared"), 0);
+  assert_int_equal(number_at(other, "partitions"), 40);
+  assert_int_equal(number_at(other, "keys_differ"), 3);
+  assert_int_equal(number_at(other, "found"), 5);
+  assert_true(number_at(other, "age_ms") >= 1);
+  assert_true(json_is_null(json_object_get(json_object_get(status, "totals"), "compared_age_ms")));
+  json_decref(status);
+}
+
+static void status_tells_which_partitions_differ_from_whose(void **state) {
+  (void)state;
+  struct client *client = world_connect();
+  json_t *status = ask_json(client, "DYNAMO.CLUSTER STATUS\r\n");
+  const json_t *list = json_object_get(status, "differences");
+  assert_int_equal(number_at(status, "differences_count"), 74);
+  assert_int_equal(json_array_size(list), 64);
+  assert_int_equal(number_at(json_array_get(list, 0), "partition"), 7);
+  assert_int_equal(number_at(json_array_get(list, 0), "keys"), 3);
+  assert_int_equal(number_at(json_array_get(list, 1), "partition"), 9);
+  assert_true(json_is_null(json_object_get(json_array_get(list, 1), "keys"))); /* nobody has looked yet */
+  json_decref(status);
+}
+
+static void status_tells_how_long_mending_takes_yet(void **state) {
+  (void)state;
+  struct client *client = world_connect();
+  world.health.sync_bytes_to_go = 5000;
+  world.health.sync_ms_to_go = 2001;
+  json_t *status = ask_json(client, "DYNAMO.CLUSTER STATUS\r\n");
+  const json_t *totals = json_object_get(status, "totals");
+  assert_int_equal(number_at(totals, "mend_bytes_to_go"), 5000);
+  assert_int_equal(number_at(totals, "mend_eta_seconds"), 3);
+  json_decref(status);
+  world.health.tombstones = 4;
+  world_send(client, "INFO cluster\r\n");
+  assert_true(contains(client, "cluster_compared_age_ms:-1\r\n"));
+  assert_true(contains(client, "cluster_mend_bytes_to_go:5000\r\ncluster_mend_eta_seconds:3\r\n"));
+  assert_true(contains(client, "cluster_tombstones:4\r\n"));
+  client->out_size = 0;
+  world.health.sync_ms_to_go = UINT32_MAX;
+  world_send(client, "INFO cluster\r\n");
+  assert_true(contains(client, "cluster_mend_eta_seconds:-1\r\n"));
+  client->out_size = 0;
+  status = ask_json(client, "DYNAMO.CLUSTER STATUS\r\n");
+  assert_true(json_is_null(json_object_get(json_object_get(status, "totals"), "mend_eta_seconds")));
+  json_decref(status);
+}
+
+static void status_and_info_tell_what_background_work_is_granted(void **state) {
+  (void)state;
+  struct client *client = world_connect();
+  world.health.held_back = 400;
+  world.health.hints = 12;
+  json_t *status = ask_json(client, "DYNAMO.CLUSTER STATUS\r\n");
+  const json_t *background = json_object_get(status, "background");
+  assert_int_equal(number_at(background, "level"), 500);
+  assert_int_equal(number_at(background, "bytes_per_second"), 32000000);
+  assert_int_equal(number_at(background, "p999_us"), 61234);
+  assert_int_equal(number_at(background, "target_us"), 50000);
+  assert_int_equal(number_at(json_object_get(background, "waiting"), "tree_permille"), 125);
+  assert_int_equal(number_at(json_object_get(background, "waiting"), "hints"), 12);
+  assert_int_equal(number_at(json_object_get(background, "spent_bytes"), "exchange"), 4711);
+  const json_t *members = json_object_get(status, "members");
+  size_t index;
+  const json_t *member;
+  json_array_foreach(members, index, member) {
+    bool self = json_is_true(json_object_get(member, "self"));
+    assert_int_equal(number_at(member, "background_level"), self ? 600 : 1000);
+  }
+  json_decref(status);
+  world_send(client, "INFO background\r\n");
+  assert_true(contains(client, "background_level_permille:500\r\n"));
+  assert_true(contains(client, "background_waiting_hints:12\r\n"));
+}
+
+static void waitsync_takes_its_time_and_hands_it_to_the_core(void **state) {
+  (void)state;
+  struct client *client = world_connect();
+  check(client, "DYNAMO.CLUSTER WAITSYNC TIMEOUT 0\r\n", "-ERR TIMEOUT is in milliseconds, from 1 to 86400000\r\n");
+  check(client, "DYNAMO.CLUSTER WAITSYNC 5\r\n", "-ERR syntax error\r\n");
+  check(client, "DYNAMO.CLUSTER WAITSYNC TIMEOUT 250\r\n", "+OK\r\n");
+  assert_int_equal(world.command_count, 1);
+  assert_int_equal(world.commands[0].command.kind, COMMAND_WAITSYNC);
+  assert_int_equal(world.commands[0].command.timeout_ns, 250000000u);
 }
 
 static void nothing_moves_while_nothing_changes(void **state) {
@@ -583,6 +672,27 @@ static void a_change_that_is_under_way_is_described(void **state) {
   assert_true(contains(client, "cluster_partitions_wanted:40\r\ncluster_partitions_held:20\r\n"));
   assert_true(contains(client, "cluster_bytes_moved_per_second:1000\r\ncluster_strays:3\r\n"));
   client->out_size = 0;
+}
+
+static void hints_that_are_handed_over_have_an_end(void **state) {
+  (void)state;
+  struct client *client = world_connect();
+  world.health.hints = 1000;
+  json_t *status = ask_json(client, "DYNAMO.CLUSTER STATUS\r\n");
+  const json_t *waiting = json_object_get(json_object_get(status, "background"), "waiting");
+  assert_true(json_is_null(json_object_get(waiting, "hints_eta_seconds")));
+  json_decref(status);
+  for (uint32_t i = 0; i < 5; i++) {
+    world.now_ns += 1000000000u;
+    world.stats.hints_delivered += 50;
+    world.health.hints -= 50;
+    front_second(world.front);
+  }
+  status = ask_json(client, "DYNAMO.CLUSTER STATUS\r\n");
+  waiting = json_object_get(json_object_get(status, "background"), "waiting");
+  assert_int_equal(number_at(waiting, "hints_eta_seconds"), 750 / 50);
+  assert_int_equal(number_at(waiting, "hints_bytes_to_go"), 750 * 300);
+  json_decref(status);
 }
 
 /* -- plans ------------------------------------------------------------------------------------------ */
@@ -859,6 +969,12 @@ int main(void) {
       WORLD_TEST(buckets_are_shown_and_set),
       WORLD_TEST(a_bucket_is_looked_at_when_all_before_is_answered),
       WORLD_TEST(the_cluster_is_described_in_json),
+      WORLD_TEST(status_tells_how_replicas_compare),
+      WORLD_TEST(status_tells_which_partitions_differ_from_whose),
+      WORLD_TEST(status_tells_how_long_mending_takes_yet),
+      WORLD_TEST(hints_that_are_handed_over_have_an_end),
+      WORLD_TEST(status_and_info_tell_what_background_work_is_granted),
+      WORLD_TEST(waitsync_takes_its_time_and_hands_it_to_the_core),
       WORLD_TEST(nothing_moves_while_nothing_changes),
       WORLD_TEST(a_change_that_is_under_way_is_described),
       WORLD_TEST(a_plan_shows_what_would_move_and_changes_nothing),

@@ -132,6 +132,50 @@ static void what_is_on_disk_is_counted_delivered_and_deleted(void **state) {
   end();
 }
 
+static void a_batch_waits_until_it_is_granted(void **state) {
+  (void)state;
+  begin();
+  core.tunables.background.bytes_per_s = 50;
+  (void)add_hint("a");
+  (void)add_hint("b");
+  tick();
+  scanned(2, true);
+  tick();
+  scanned(1, false); /* more than is granted in a second */
+  acknowledge(sent(0), ERR_OK);
+  assert_int_equal(take_drops(), 1);
+  assert_int_equal(core_count(EFFECT_SCAN), 0);
+  uint64_t start_ns = core.now_ns;
+  for (uint32_t i = 0; i < 10 && core_count(EFFECT_SCAN) == 0; i++) {
+    assert_true(handoff_deadline(handoff) > core.now_ns);
+    assert_true(handoff_deadline(handoff) <= core.now_ns + 1000 * MS);
+    tick();
+  }
+  assert_int_equal(core_count(EFFECT_SCAN), 1);
+  assert_in_range(core.now_ns - start_ns, 200 * MS, 5000 * MS);
+  end();
+}
+
+static void hints_for_a_node_whose_clients_wait_go_slowly(void **state) {
+  (void)state;
+  begin();
+  core.tunables.background.bytes_per_s = UINT64_C(1000) * BACKGROUND_FLOOR_BYTES;
+  core.admit.level = ADMIT_WHOLE;
+  core.held_back[ring_find(&core.ring, OWNER)] = ADMIT_WHOLE;
+  struct step step = core_step();
+  step_worked(&step, ADMIT_HINTS, UINT64_C(2) * BACKGROUND_FLOOR_BYTES);
+  (void)add_hint("a");
+  tick();
+  scanned(1, true);
+  uint64_t start_ns = core.now_ns;
+  for (uint32_t i = 0; i < 10 && core_count(EFFECT_SCAN) == 0; i++) {
+    tick();
+  }
+  assert_int_equal(core_count(EFFECT_SCAN), 1);
+  assert_in_range(core.now_ns - start_ns, 900 * MS, 1500 * MS);
+  end();
+}
+
 static void a_hint_made_while_those_on_disk_are_counted_is_delivered_though_the_scan_missed_it(void **state) {
   (void)state;
   begin();
@@ -304,6 +348,8 @@ static void an_owner_without_hints_makes_room_for_another(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_is_on_disk_is_counted_delivered_and_deleted),
+      cmocka_unit_test(a_batch_waits_until_it_is_granted),
+      cmocka_unit_test(hints_for_a_node_whose_clients_wait_go_slowly),
       cmocka_unit_test(a_hint_made_while_those_on_disk_are_counted_is_delivered_though_the_scan_missed_it),
       cmocka_unit_test(a_hint_that_was_counted_twice_is_taken_off_when_a_scan_finds_none),
       cmocka_unit_test(a_hint_that_its_owner_can_not_take_does_not_hold_up_the_others),

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <string.h>
 
+#include "admit/admit.h"
 #include "wire/message.h"
 
 #define FRAME_MAX 4096u
@@ -21,9 +22,10 @@ static const uint8_t some_reason[] = "node b is down";
 #define TEXT(array) ((struct bytes){(array), sizeof(array) - 1})
 
 static const enum message_type wire_types[] = {
-    MESSAGE_HEARTBEAT,   MESSAGE_GOSSIP, MESSAGE_HISTORY,   MESSAGE_PROPS, MESSAGE_JOIN,
-    MESSAGE_JOIN_RESULT, MESSAGE_WRITE,  MESSAGE_WRITE_ACK, MESSAGE_READ,  MESSAGE_READ_REPLY,
-    MESSAGE_FORWARD,     MESSAGE_PULL,   MESSAGE_PULLED,    MESSAGE_OFFER, MESSAGE_FORWARD_REPLY,
+    MESSAGE_HEARTBEAT,   MESSAGE_GOSSIP,   MESSAGE_HISTORY,   MESSAGE_PROPS,  MESSAGE_JOIN,
+    MESSAGE_JOIN_RESULT, MESSAGE_WRITE,    MESSAGE_WRITE_ACK, MESSAGE_READ,   MESSAGE_READ_REPLY,
+    MESSAGE_FORWARD,     MESSAGE_PULL,     MESSAGE_PULLED,    MESSAGE_OFFER,  MESSAGE_FORWARD_REPLY,
+    MESSAGE_COMPARE,     MESSAGE_COMPARED, MESSAGE_BURY,      MESSAGE_FLOORS, MESSAGE_FLOORS_HELD,
 };
 #define WIRE_TYPES (sizeof(wire_types) / sizeof(wire_types[0]))
 
@@ -47,7 +49,19 @@ static struct heartbeat example_heartbeat(void) {
       .mark.revision = 0x01020304,
       .history_digest = UINT64_C(0xddddeeeeffff0000),
       .props_digest = UINT64_C(0x5678567856785678),
+      .sync_differ = 0x71,
+      .sync_age_ms = 0x72000001,
+      .sync_asked = 0x74,
+      .sync_settled = 0x73,
+      .sync_bytes_to_go = UINT64_C(0x7776757473727170),
+      .sync_ms_to_go = 0x7a7b7c7d,
+      .held_back = ADMIT_WHOLE,
       .fences = UINT64_C(0x1234123412341234),
+      .low = UINT64_C(0x2345234523452345),
+      .echo = UINT64_C(0x3456345634563456),
+      .tombstones = UINT32_C(0x45674567),
+      .expiring = UINT32_C(0x54765476),
+      .floor_ms = UINT64_C(0x5678567856785679),
   };
 }
 
@@ -69,6 +83,34 @@ static struct message example_head(enum message_type type) {
   return m;
 }
 
+static void fill_answer(struct message *m) {
+  if (m->type == MESSAGE_JOIN_RESULT) {
+    m->err = ERR_REFUSED;
+    m->key = TEXT(some_reason);
+    return;
+  }
+  if (m->type == MESSAGE_WRITE_ACK) {
+    m->err = ERR_NOSPACE;
+    m->digest = 12;
+    return;
+  }
+  m->object = TEXT(some_object);
+  if (m->type == MESSAGE_READ_REPLY) {
+    m->err = ERR_CORRUPT;
+    m->digest = 0xabcdef;
+    m->floor = 0xfedcba;
+  } else if (m->type == MESSAGE_PULLED) {
+    m->err = ERR_BUSY;
+    m->floor = 0xfedcba;
+  } else if (m->type == MESSAGE_COMPARED) {
+    m->err = ERR_STALE;
+  } else {
+    assert_int_equal(m->type, MESSAGE_FORWARD_REPLY);
+    m->err = ERR_QUORUM;
+    m->outcome = some_outcome;
+  }
+}
+
 /* A message of the type with every field of the type set to something that is not zero. */
 static struct message example(enum message_type type) {
   struct message m = example_head(type);
@@ -85,26 +127,29 @@ static struct message example(enum message_type type) {
     break;
   case MESSAGE_PROPS:
   case MESSAGE_JOIN:
+  case MESSAGE_FLOORS:
+  case MESSAGE_FLOORS_HELD:
+  case MESSAGE_COMPARE:
     m.object = TEXT(some_object);
     break;
   case MESSAGE_JOIN_RESULT:
-    m.err = ERR_REFUSED;
-    m.key = TEXT(some_reason);
+  case MESSAGE_WRITE_ACK:
+  case MESSAGE_READ_REPLY:
+  case MESSAGE_PULLED:
+  case MESSAGE_COMPARED:
+  case MESSAGE_FORWARD_REPLY:
+    fill_answer(&m);
     break;
   case MESSAGE_WRITE:
     m.key = TEXT(store_key);
     m.object = TEXT(some_object);
     break;
-  case MESSAGE_WRITE_ACK:
-    m.err = ERR_NOSPACE;
-    m.digest = 12;
-    break;
   case MESSAGE_READ:
     m.key = TEXT(store_key);
     break;
-  case MESSAGE_READ_REPLY:
-    m.err = ERR_CORRUPT;
-    m.digest = 0xabcdef;
+  case MESSAGE_BURY:
+    m.floor = 0xfedcba;
+    m.key = TEXT(store_key);
     m.object = TEXT(some_object);
     break;
   case MESSAGE_FORWARD:
@@ -113,19 +158,10 @@ static struct message example(enum message_type type) {
     m.object = TEXT(some_object);
     m.context = TEXT(some_context);
     break;
-  case MESSAGE_PULLED:
-    m.err = ERR_BUSY;
-    m.object = TEXT(some_object);
-    break;
   case MESSAGE_PULL:
   case MESSAGE_OFFER:
     m.digest = 0xabcdef;
     m.key = TEXT(store_key);
-    break;
-  case MESSAGE_FORWARD_REPLY:
-    m.err = ERR_QUORUM;
-    m.outcome = some_outcome;
-    m.object = TEXT(some_object);
     break;
   case MESSAGE_STAMP:
   case MESSAGE_STAMPED:
@@ -133,6 +169,9 @@ static struct message example(enum message_type type) {
   case MESSAGE_HINT_KEPT:
   case MESSAGE_HINT_DROPPED:
   case MESSAGE_OBJECT_DROP:
+  case MESSAGE_DAMAGED:
+  case MESSAGE_RESTORE:
+  case MESSAGE_REAP:
     fail_msg("%s is never on the wire", message_type_name(type));
   }
   return m;
@@ -312,9 +351,10 @@ static void values_that_make_no_sense_are_refused(void **state) {
   expect_after_change(MESSAGE_FORWARD_REPLY, body + 1, QUORUM_DW + 1, ERR_CORRUPT);
   expect_after_change(MESSAGE_FORWARD_REPLY, body + 4, REPLICAS_MAX + 1, ERR_CORRUPT);
   expect_after_change(MESSAGE_FORWARD, body + 12, 4, ERR_CORRUPT);   /* an unknown flag of the put */
-  expect_after_change(MESSAGE_HEARTBEAT, body + 56, 2, ERR_CORRUPT); /* sealed, nospace, the phase of the mark */
-  expect_after_change(MESSAGE_HEARTBEAT, body + 57, 255, ERR_CORRUPT);
-  expect_after_change(MESSAGE_HEARTBEAT, body + 82, MARK_DONE + 1, ERR_CORRUPT);
+  expect_after_change(MESSAGE_HEARTBEAT, body + 85, 4, ERR_CORRUPT); /* held back by more than the whole */
+  expect_after_change(MESSAGE_HEARTBEAT, body + 86, 2, ERR_CORRUPT); /* sealed, nospace, the phase of the mark */
+  expect_after_change(MESSAGE_HEARTBEAT, body + 87, 255, ERR_CORRUPT);
+  expect_after_change(MESSAGE_HEARTBEAT, body + 112, MARK_DONE + 1, ERR_CORRUPT);
   expect_after_change(MESSAGE_READ, OFFSET_PARTITION + 1, PARTITIONS_MAX / 256, ERR_CORRUPT);
 }
 
@@ -394,7 +434,7 @@ static void what_is_sent_all_the_time_is_small(void **state) {
   struct message heartbeat = example(MESSAGE_HEARTBEAT);
   struct message gossip = example(MESSAGE_GOSSIP);
   struct message ack = example(MESSAGE_WRITE_ACK);
-  assert_true(message_frame_size(&heartbeat) <= 148);
+  assert_true(message_frame_size(&heartbeat) <= 260);
   assert_true(message_frame_size(&gossip) <= 52);
   assert_true(message_frame_size(&ack) <= 48);
 }

@@ -1,6 +1,8 @@
 /* The mover: what is pulled, from whom, when it counts as held, and what is served to others. */
 #include "support/move_world.h"
 
+#include "support/core_floor.h"
+
 #include "move/state.h"
 
 /* Node 1 joins 2, 3 and 4. */
@@ -536,6 +538,123 @@ static void other_numbers_of_replicas_are_another_target(void **state) {
   world_end();
 }
 
+/* The first partition in which this node's place, of four, was one of these (bits), and becomes one of those. */
+static uint32_t partition_that_moves(uint32_t from, uint32_t to) {
+  for (uint32_t i = 0; i < 64; i++) {
+    uint32_t base_rank = ring_rank(&world.base, i, 4, SELF);
+    uint32_t target_rank = ring_rank(&core.ring, i, 4, SELF);
+    if ((from >> base_rank & 1) != 0 && (to >> target_rank & 1) != 0) {
+      return i;
+    }
+  }
+  fail_msg("there is no such partition");
+  return 0;
+}
+
+#define RANKS_OF_THREE 0x7u
+#define RANK_FOURTH 0x8u
+#define RANK_NONE 0x10u
+
+static void four_replicas_begin(void) {
+  world_begin();
+  struct bucket bucket = {.time = 1, .issuer = 2, .name_size = 4, .name = "four", .props = bucket_props_default()};
+  bucket.props.n = 4;
+  assert_int_equal(bucket_put(&core.buckets, &bucket), ERR_OK);
+  core.buckets_digest += 1;
+  struct step step = core_step();
+  floors_look(world.floors, &step);
+}
+
+/* Of the others' floor it knows nothing for keys that it has not been checked for. */
+static void a_floor_comes_with_a_partition_only_as_far_as_its_keys_were_checked(void **state) {
+  (void)state;
+  for (uint64_t own = 0; own <= 50; own += 50) {
+    four_replicas_begin();
+    world.floor = 100;
+    layouts_make(IDS(1, 2, 3, 4, 5, 6, 7), NOBODY, IDS(5, 6, 7));
+    uint32_t some = partition_that_moves(RANK_FOURTH, RANKS_OF_THREE); /* it gets what has three replicas */
+    uint32_t all = partition_that_moves(RANK_NONE, RANKS_OF_THREE | RANK_FOURTH);
+    if (own != 0) {
+      assert_true(floors_raise(world.floors, some, 3, own));
+      floors_store(world.floors);
+    }
+    run(5000 * MS);
+    floors_store(world.floors);
+    assert_true(is_complete());
+    assert_int_equal(floors_get(world.floors, some), own);
+    assert_int_equal(floors_get(world.floors, all), 100);
+    world_end();
+  }
+}
+
+static void who_has_lost_its_data_answers_only_for_keys_that_were_checked(void **state) {
+  (void)state;
+  four_replicas_begin();
+  layouts_make(IDS(1, 2, 3, 4), IDS(5, 6, 7), NOBODY);
+  uint32_t partition = partition_that_moves(RANKS_OF_THREE, RANK_FOURTH);
+  core.lost = 7;
+  run(5000 * MS);
+  assert_true(is_complete());
+  uint32_t looked = 0;
+  for (uint32_t i = 0; i < 4000; i++) {
+    char name[32];
+    (void)snprintf(name, sizeof name, i % 2 == 0 ? "four:%u" : "k%u", i);
+    struct blob *key = store_key(name);
+    struct step step = core_step();
+    if (partition_of(blob_bytes(key)) == partition) {
+      looked += i % 2 == 0 ? 1 : 0x10000;
+      assert_int_equal(move_vouches(world.move, &step, blob_bytes(key)), i % 2 == 0);
+    }
+    blob_put(key);
+  }
+  assert_true((looked & 0xffff) > 0 && looked >> 16 > 0);
+  world_end();
+}
+
+static void hold_new(uint32_t node, const char *key) {
+  struct blob *object = object_of(NULL, 2, "v");
+  hold_text(node, 0, key, object);
+  blob_put(object);
+}
+
+/* In batches of two, with own keys before, between and behind those of the source. */
+static void what_an_old_copy_has_too_much_goes_where_the_source_knows_it_to_be_dead(void **state) {
+  (void)state;
+  for (uint32_t little = 0; little <= 1; little++) {
+    world_begin();
+    layouts_make(IDS(1, 2, 3), NOBODY, NOBODY);
+    layouts_settle();
+    world.batch = 2;
+    char names[60][32];
+    for (uint32_t i = 0; i < 60; i++) {
+      (void)snprintf(names[i], sizeof names[i], "{%u}:%u", i % 3, i);
+      if (i % 2 == 0) {
+        blob_put(spread(names[i], IDS(1, 2, 3), "v"));
+      } else if (i < 50) {
+        hold_new(SELF, names[i]);
+      }
+    }
+    world.floor = hlc_tick(&core.hlc, WALL_MS);
+    for (uint32_t i = 51; i < 60; i += 2) {
+      hold_new(SELF, names[i]);
+    }
+    core.lost = 7;
+    core.lost_little = little == 1;
+    struct step step = core_step();
+    floors_look(world.floors, &step);
+    run(5000 * MS);
+    floors_store(world.floors);
+    assert_true(is_complete());
+    assert_int_equal(world.buried,
+                     little == 1 ? 25 + 2 * 5 : 0); /* what is young stays, and is looked at for each source */
+    for (uint32_t i = 0; i < 60; i++) {
+      bool dead = i % 2 == 1 && i < 50 && little == 1;
+      assert_int_equal(held_digest(SELF, names[i]) == 0, dead);
+    }
+    world_end();
+  }
+}
+
 static void when_the_target_is_the_base_nothing_is_left_to_do(void **state) {
   (void)state;
   join_begin();
@@ -575,7 +694,7 @@ static void receiving_is_throttled(void **state) {
   for (uint32_t i = 0; i < 40; i++) {
     blob_put(spread(key_gained(i), IDS(2, 3, 4), value));
   }
-  core.tunables.move_bytes_per_s = 10000;
+  core.tunables.background.bytes_per_s = 10000;
   uint64_t start_ns = core.now_ns;
   while (!is_complete()) {
     run(100 * MS);
@@ -743,6 +862,23 @@ static void a_damaged_record_is_listed_without_a_digest(void **state) {
   world_end();
 }
 
+static void who_can_not_list_all_that_it_has_gives_no_floor_with_it(void **state) {
+  (void)state;
+  serve_begin();
+  struct blob *key = store_key("k0");
+  struct blob *garbage = blob_copy(&core.pool, BYTES_LITERAL("garbage"));
+  floor_set(world.floors, blob_bytes(key), 100);
+  assert_true(pull(4, partition_of(blob_bytes(key)), BYTES_NONE, 0)->floor == 100);
+  hold_text(SELF, 0, "k0", garbage);
+  assert_true(pull(4, partition_of(blob_bytes(key)), BYTES_NONE, 0)->floor == 0);
+  held_drop(held_find(SELF, 0, blob_bytes(key)));
+  world.gap = true; /* now the engine says so */
+  assert_true(pull(4, partition_of(blob_bytes(key)), BYTES_NONE, 0)->floor == 0);
+  blob_put(garbage);
+  blob_put(key);
+  world_end();
+}
+
 static void a_store_that_can_not_be_read_is_told(void **state) {
   (void)state;
   serve_begin();
@@ -820,6 +956,9 @@ int main(void) {
       cmocka_unit_test(another_target_makes_what_is_held_be_checked_again_but_not_copied),
       cmocka_unit_test(an_answer_asked_for_by_an_older_target_is_dropped),
       cmocka_unit_test(other_numbers_of_replicas_are_another_target),
+      cmocka_unit_test(a_floor_comes_with_a_partition_only_as_far_as_its_keys_were_checked),
+      cmocka_unit_test(who_has_lost_its_data_answers_only_for_keys_that_were_checked),
+      cmocka_unit_test(what_an_old_copy_has_too_much_goes_where_the_source_knows_it_to_be_dead),
       cmocka_unit_test(when_the_target_is_the_base_nothing_is_left_to_do),
       cmocka_unit_test(a_node_that_gains_nothing_is_complete_at_once),
       cmocka_unit_test(receiving_is_throttled),
@@ -831,6 +970,7 @@ int main(void) {
       cmocka_unit_test(a_store_that_can_not_be_read_is_told),
       cmocka_unit_test(nonsense_is_not_served),
       cmocka_unit_test(more_pulls_than_there_are_places_are_told_to_wait),
+      cmocka_unit_test(who_can_not_list_all_that_it_has_gives_no_floor_with_it),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

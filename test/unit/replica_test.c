@@ -1,13 +1,19 @@
 /* What a node does with reads and writes of one key: who is answered, when a write counts as durable, who stamps. */
-#include "support/core_step.h"
+#include "support/core_floor.h"
 
 #include "replica/replica.h"
+#include "version/context.h"
+#include "version/prune.h"
 
 #define OTHER 2u
 #define STAND_IN_EPOCH 77u
 #define INCARNATION 11u
+#define TREE_BITS 8u
 
 static struct replica *replica;
+static struct growth *growth;
+static struct floors *floors;
+static void *tree_memory;
 static struct blob *key; /* the one that all is about */
 
 static void begin(void) {
@@ -15,7 +21,13 @@ static void begin(void) {
   void *memory = aligned_alloc(64, replica_size());
   assert_non_null(memory);
   struct actor actor = {.incarnation = INCARNATION, .node = SELF};
-  replica = replica_init(memory, actor, STAND_IN_EPOCH, 3);
+  struct shard_config config = {.tree_memory = calloc(1, tree_memory_bytes(TREE_BITS)), .tree_bits = TREE_BITS};
+  tree_memory = config.tree_memory;
+  growth = growth_init(aligned_alloc(64, growth_size()), &config);
+  void *floors_memory = aligned_alloc(64, floors_size());
+  assert_non_null(floors_memory);
+  floors = floors_init(floors_memory, &config);
+  replica = replica_init(memory, actor, STAND_IN_EPOCH, 3, growth, floors);
   key = store_key("k");
 }
 
@@ -24,6 +36,9 @@ static void end(void) {
   blob_put(key);
   core_end();
   free(replica);
+  free(growth);
+  free(floors);
+  free(tree_memory);
 }
 
 static void say(uint32_t from, const struct message *message) {
@@ -120,14 +135,14 @@ static void who_comes_while_others_are_being_refused_is_refused_too(void **state
     say(OTHER, &(struct message){.type = MESSAGE_READ, .request = i, .key = blob_bytes(key), .key_blob = key});
     token = i == 0 ? token_of_read() : token;
   }
-  read_done(token, ERR_CORRUPT, NULL);
+  read_done(token, ERR_NOMEM, NULL);
   assert_true(replica_wants_tick(replica));
   say(OTHER, &(struct message){.type = MESSAGE_READ, .request = 999, .key = blob_bytes(key), .key_blob = key});
   assert_int_equal(core.effects.count, 0);
   tick();
   assert_int_equal(core_count(EFFECT_SEND), 2);
   assert_int_equal(core_effect(EFFECT_SEND, 1)->send.message.request, 999);
-  assert_int_equal(core_effect(EFFECT_SEND, 1)->send.message.err, ERR_CORRUPT);
+  assert_int_equal(core_effect(EFFECT_SEND, 1)->send.message.err, ERR_NOMEM);
   /* The next one has it read anew. */
   say(OTHER, &(struct message){.type = MESSAGE_READ, .request = 1000, .key = blob_bytes(key), .key_blob = key});
   read_done(token_of_read(), ERR_OK, NULL);
@@ -249,6 +264,74 @@ static uint64_t stamp(uint32_t owner, struct blob *stored, uint64_t *token) {
   assert_int_equal(answer.err, ERR_OK);
   *token = token_of_commit(0);
   return answer.stamp_incarnation;
+}
+
+/* The time of a version that is stamped by one who has this context. */
+static uint64_t stamp_time(struct bytes context, struct blob *stored) {
+  struct message answer = {0};
+  say(SELF, &(struct message){.type = MESSAGE_STAMP,
+                              .request = 9,
+                              .digest = core.epoch,
+                              .key = blob_bytes(key),
+                              .key_blob = key,
+                              .object = text_bytes("v"),
+                              .context = context});
+  read_done(token_of_read(), ERR_OK, stored);
+  assert_true(core_local(&answer));
+  assert_int_equal(answer.type, MESSAGE_STAMPED);
+  commit_done(token_of_commit(0), ERR_OK);
+  core_drop_local();
+  return answer.stamp_time;
+}
+
+static void a_stamp_is_later_than_all_that_its_writer_and_its_replica_have_seen(void **state) {
+  (void)state;
+  begin();
+  uint8_t bytes[64];
+  struct writer w = writer_make(bytes, sizeof bytes);
+  struct position position = position_read(key->data);
+  struct past past;
+  hlc_init(&core.hlc, hlc_make(WALL_MS + 2000, 0)); /* of another node, which was ahead */
+  struct blob *stored = object_of(NULL, 2, "v");
+  uint64_t latest = core.hlc.last;
+  hlc_init(&core.hlc, hlc_make(WALL_MS, 0));
+  assert_true(stamp_time(BYTES_NONE, stored) > latest);
+  past_init(&past);
+  past_add_dot(&past, (struct dot){.actor = {.incarnation = 5, .node = 2}, .time = hlc_make(WALL_MS + 4000, 0)});
+  context_encode(&w, &past, 0, (struct context_binding){5, position.high, position.low});
+  assert_true(stamp_time(writer_bytes(&w), NULL) > hlc_make(WALL_MS + 4000, 0));
+  floor_set(floors, blob_bytes(key), hlc_make(WALL_MS + 6000, 0));
+  assert_true(stamp_time(BYTES_NONE, NULL) > hlc_make(WALL_MS + 6000, 0));
+  blob_put(stored);
+  end();
+}
+
+static void what_comes_is_dead_when_it_is_below_the_floor_and_not_here(void **state) {
+  (void)state;
+  begin();
+  struct blob *dead = object_of(NULL, OTHER, "dead");
+  floor_set(floors, blob_bytes(key), core.hlc.last);
+  write_object(dead, 1, 0);
+  read_done(token_of_read(), ERR_OK, NULL);
+  assert_int_equal(core_sent(OTHER, MESSAGE_WRITE_ACK)->err, ERR_OK); /* nothing is wrong with who brings it */
+  assert_int_equal(core_count(EFFECT_COMMIT), 0);
+  assert_int_equal(core.version_stats.buried, 1);
+  struct blob *both = object_of(dead, 3, "alive");
+  write_object(both, 2, 0);
+  read_done(token_of_read(), ERR_OK, NULL);
+  struct object taken;
+  assert_int_equal(object_open(&taken, blob_bytes(core_effect(EFFECT_COMMIT, 0)->commit.value)), ERR_OK);
+  assert_int_equal(taken.sibling_count, 1);
+  commit_done(token_of_commit(0), ERR_OK);
+  /* Where it is, it is alive. */
+  write_object(both, 3, 0);
+  read_done(token_of_read(), ERR_OK, dead);
+  assert_int_equal(object_open(&taken, blob_bytes(core_effect(EFFECT_COMMIT, 0)->commit.value)), ERR_OK);
+  assert_int_equal(taken.sibling_count, 2);
+  commit_done(token_of_commit(0), ERR_OK);
+  blob_put(dead);
+  blob_put(both);
+  end();
 }
 
 static void a_stamp_whose_commit_fails_takes_the_incarnation_with_it(void **state) {
@@ -625,6 +708,8 @@ int main(void) {
       cmocka_unit_test(a_stamp_of_a_key_that_has_changed_hands_has_an_incarnation_of_its_own),
       cmocka_unit_test(what_the_node_owns_by_a_live_layout_is_not_dropped),
       cmocka_unit_test(a_write_behind_a_drop_is_kept),
+      cmocka_unit_test(a_stamp_is_later_than_all_that_its_writer_and_its_replica_have_seen),
+      cmocka_unit_test(what_comes_is_dead_when_it_is_below_the_floor_and_not_here),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

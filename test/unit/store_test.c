@@ -497,7 +497,14 @@ static void a_tree_of_many_levels_gives_all_memory_back(void **state) {
 
 /* -- rocksdb alone ------------------------------------------------------------------ */
 
+/* As long as the shortest that a node makes. */
+static struct bytes fill_key(uint64_t *room, uint32_t i) {
+  *room = i;
+  return (struct bytes){(const uint8_t *)room, sizeof *room};
+}
+
 static void fill(struct fixture *f, uint32_t count) {
+  uint64_t room;
   struct prng prng;
   prng_init(&prng, 3);
   for (uint32_t i = 0; i < count; i += 1) {
@@ -505,8 +512,8 @@ static void fill(struct fixture *f, uint32_t count) {
     for (uint32_t at = 0; at < 16; at += 1) {
       value[at] = prng_u64(&prng);
     }
-    struct store_write write = put(SPACE_OBJECTS, (struct bytes){(const uint8_t *)&i, 4},
-                                   (struct bytes){(const uint8_t *)value, sizeof(value)});
+    struct store_write write =
+        put(SPACE_OBJECTS, fill_key(&room, i), (struct bytes){(const uint8_t *)value, sizeof(value)});
     assert_int_equal(f->engine->commit(f->store, &write, 1, false), ERR_OK);
   }
 }
@@ -515,6 +522,7 @@ static void fill(struct fixture *f, uint32_t count) {
 static void count_filled(struct fixture *f, uint32_t count, uint32_t *found, uint32_t *corrupt) {
   struct prng prng;
   prng_init(&prng, 3);
+  uint64_t room;
   *found = 0;
   *corrupt = 0;
   for (uint32_t i = 0; i < count; i += 1) {
@@ -523,7 +531,7 @@ static void count_filled(struct fixture *f, uint32_t count, uint32_t *found, uin
       value[at] = prng_u64(&prng);
     }
     struct store_value got;
-    enum err err = f->engine->get(f->store, SPACE_OBJECTS, (struct bytes){(const uint8_t *)&i, 4}, true, &got);
+    enum err err = f->engine->get(f->store, SPACE_OBJECTS, fill_key(&room, i), true, &got);
     assert_true(err == ERR_OK || err == ERR_CORRUPT);
     *corrupt += err == ERR_CORRUPT ? 1 : 0;
     if (err == ERR_OK && got.data != NULL) {
@@ -584,6 +592,28 @@ static void everything_is_found_after_a_restart(void **state) {
   }
 }
 
+static void what_was_removed_in_runs_gives_its_space_back(void **state) {
+  struct fixture *f = *state;
+  struct store_statistics statistics;
+  const uint32_t count = 20000;
+  fill(f, count);
+  fixture_reopen(f); /* now it is in files */
+  f->engine->statistics(f->store, &statistics);
+  assert_true(statistics.bytes > UINT64_C(128) * count);
+  uint64_t room;
+  for (uint32_t i = 0; i < count; i++) {
+    struct store_write write = removal(SPACE_OBJECTS, fill_key(&room, i));
+    assert_int_equal(f->engine->commit(f->store, &write, 1, false), ERR_OK);
+  }
+  fixture_reopen(f);
+  for (uint32_t tries = 0; tries < 3000 && statistics.bytes > 100000; tries++) { /* compacted in the background */
+    (void)usleep(10000);
+    assert_int_equal(f->engine->recover(f->store), ERR_OK); /* counts anew */
+    f->engine->statistics(f->store, &statistics);
+  }
+  assert_true(statistics.bytes <= 100000);
+}
+
 static void what_was_committed_survives_the_death_of_the_process(void **state) {
   struct fixture *f = *state;
   f->engine->close(f->store);
@@ -624,6 +654,31 @@ static void a_missing_directory_is_named(void **state) {
   assert_non_null(strstr(f->why, "create the data directory"));
 }
 
+/* How many keys scans find from the first to the last, and how many of the scans began with damage. */
+static uint32_t scanned_past_damage(struct fixture *f, uint32_t *gaps) {
+  uint8_t room[9];
+  struct bytes from = BYTES_NONE;
+  uint32_t keys = 0;
+  *gaps = 0;
+  for (f->end = false; !f->end;) {
+    enum err err =
+        f->engine->scan(f->store, SPACE_OBJECTS, from, BYTES_NONE, 100, SIZE_MAX, true, f->entries, &f->count, &f->end);
+    assert_true(err == ERR_OK || err == ERR_CORRUPT);
+    assert_true(f->count > 0 || f->end);
+    *gaps += err == ERR_CORRUPT ? 1 : 0;
+    keys += f->count;
+    if (f->count > 0) {
+      struct store_value last = f->entries[f->count - 1].key;
+      assert_int_equal(last.size + 1, sizeof room);
+      memcpy(room, last.data, last.size);
+      room[last.size] = 0;
+      from = (struct bytes){room, last.size + 1};
+    }
+    scan_free(f);
+  }
+  return keys;
+}
+
 static void a_damaged_table_is_corrupt_not_wrong(void **state) {
   struct fixture *f = *state;
   fill(f, 3000);
@@ -642,10 +697,8 @@ static void a_damaged_table_is_corrupt_not_wrong(void **state) {
   assert_int_equal(found + corrupt, 3000);
   f->engine->failure(f->store, f->why);
   assert_non_null(strstr(f->why, "checksum"));
-  assert_int_equal(f->engine->scan(f->store, SPACE_OBJECTS, BYTES_NONE, BYTES_NONE, SCAN_MAX, SIZE_MAX, true,
-                                   f->entries, &f->count, &f->end),
-                   ERR_CORRUPT);
-  assert_int_equal(f->count, 0);
+  assert_int_equal(scanned_past_damage(f, &corrupt), found);
+  assert_true(corrupt > 0);
 }
 
 static void a_log_cut_off_at_its_end_opens_without_the_cut_record(void **state) {
@@ -673,7 +726,7 @@ static void damage_in_the_middle_of_the_log_refuses_to_open(void **state) {
   find_file(f, ".log", path, sizeof(path), &size);
   damage(path, size / 2);
   assert_int_equal(f->engine->open(f->directory, &test_options, &f->store, f->why), ERR_CORRUPT);
-  assert_non_null(strstr(f->why, "restore it from a copy"));
+  assert_non_null(strstr(f->why, "move the store away"));
   f->store = NULL;
 }
 
@@ -696,8 +749,8 @@ static void a_get_that_may_not_wait_finds_what_is_in_memory(void **state) {
   struct fixture *f = *state;
   fill(f, 2000);
   fixture_reopen(f);
-  uint32_t key = 1000;
-  struct bytes bytes = {(const uint8_t *)&key, 4};
+  uint64_t room;
+  struct bytes bytes = fill_key(&room, 1000);
   struct store_value got;
   assert_int_equal(f->engine->get(f->store, SPACE_OBJECTS, bytes, false, &got), ERR_RETRY);
   assert_null(got.data);
@@ -765,6 +818,7 @@ int main(void) {
       BOTH(an_engine_agrees_with_a_sorted_array),
       MEMORY(a_tree_of_many_levels_gives_all_memory_back),
       ROCKSDB(everything_is_found_after_a_restart),
+      ROCKSDB(what_was_removed_in_runs_gives_its_space_back),
       ROCKSDB(what_was_committed_survives_the_death_of_the_process),
       ROCKSDB(a_directory_in_use_is_refused),
       ROCKSDB(a_missing_directory_is_named),

@@ -409,7 +409,7 @@ static void giving_is_throttled(void **state) {
     hold_text(SELF, 0, stray_key(i), object);
   }
   blob_put(object);
-  core.tunables.move_bytes_per_s = 50000;
+  core.tunables.background.bytes_per_s = 50000;
   uint64_t start_ns = core.now_ns;
   while (world.drops < 100) {
     run(100 * MS);

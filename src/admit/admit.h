@@ -1,0 +1,83 @@
+/* Admission (paper §6.5): one controller that grants all background work of a node its slices.
+ *
+ * Who works in the background asks before each slice (a question to another replica, a batch) and says afterwards how
+ * many bytes it took. What all of it together may take in a second lies between a floor and `bytes_per_s`, by a level
+ * that is looked at once a second:
+ *
+ *     the p99.9 of what clients waited for in the last minute
+ *         is below the target:                                  the level rises by ADMIT_RISE
+ *         is not, and neither was that of the last second:      it is halved
+ *         is not, but the last second was good:                 it stays until the minute has forgotten
+ *
+ * So it falls as fast as latencies get worse, does not fall twice for one bad moment, and comes back when a minute was
+ * good; without clients it is whole. Kinds that want to work share evenly. Work with another node goes by the lower of
+ * both levels (heartbeats tell): a node that joins has no clients of its own whose latencies could hold it back.
+ *
+ * INVARIANTS: what is granted to one kind never falls below the floor's share of it, so all work ends; all kinds
+ * together take no more in a second than `bytes_per_s`, but for what a slice takes beyond what it was granted: that is
+ * waited for afterwards.
+ */
+#ifndef GRAMME_ADMIT_ADMIT_H
+#define GRAMME_ADMIT_ADMIT_H
+
+#include "base/pace.h"
+#include "base/window.h"
+
+#define ADMIT_WHOLE 1000u /* levels are in thousandths */
+#define ADMIT_FIRST 250u  /* the level at the start, when nothing is known */
+#define ADMIT_RISE 50u
+
+enum admit_kind {
+  ADMIT_GROW = 0, /* reading the store once, for the Merkle tree */
+  ADMIT_EXCHANGE, /* comparing replicas, and mending */
+  ADMIT_TRANSFER, /* partitions that arrive, and what is given away */
+  ADMIT_HINTS,
+  ADMIT_SCRUB, /* reading again what is stored, against its checksums */
+  ADMIT_REAP,  /* forgetting deletions that all replicas have */
+  ADMIT_KINDS
+};
+
+struct admit_settings {
+  uint64_t bytes_per_s; /* 0: as much as anybody wants, always */
+  uint64_t target_ns;   /* 0: never more than the floor */
+};
+
+struct admit_line {
+  struct pace pace;
+  uint64_t asked_ns;
+  uint64_t spent_bytes; /* in all */
+};
+
+struct admit {
+  uint32_t level;
+  uint64_t p999_ns;   /* of the last minute, when it was looked at last */
+  uint64_t look_ns;   /* when it is to be next */
+  uint64_t slow, all; /* requests since then: those that did not meet the target, and all */
+  struct admit_line lines[ADMIT_KINDS];
+  struct window window;
+};
+
+/* `memory` is zeroed. */
+void admit_init(struct admit *admit);
+/* A client's request has been answered, or given up, after `took_ns`. */
+void admit_note(struct admit *admit, const struct admit_settings *settings, uint64_t now_ns, uint64_t took_ns);
+/* To be called at least every few seconds. */
+void admit_tick(struct admit *admit, const struct admit_settings *settings, uint64_t now_ns);
+/* May a slice be worked on now? Else `*due_ns` is when to ask again. `other_held_back`: thousandths that another node
+ * that takes part is held back by, see admit_held_back; 0: none takes part. */
+bool admit_may(struct admit *admit, const struct admit_settings *settings, enum admit_kind kind,
+               uint32_t other_held_back, uint64_t now_ns, uint64_t *due_ns);
+void admit_spend(struct admit *admit, const struct admit_settings *settings, enum admit_kind kind, uint64_t bytes);
+/* What the level lacks of the whole. */
+uint32_t admit_held_back(const struct admit *admit);
+
+struct admit_view {
+  uint32_t level;       /* of ADMIT_WHOLE */
+  uint64_t bytes_per_s; /* that all kinds together are granted, but for what others hold back; 0: no limit */
+  uint64_t p999_ns;     /* of the last minute; 0: nobody has asked anything */
+  uint64_t target_ns;
+  uint64_t spent_bytes[ADMIT_KINDS]; /* since the start */
+};
+void admit_describe(const struct admit *admit, const struct admit_settings *settings, struct admit_view *out);
+
+#endif

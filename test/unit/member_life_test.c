@@ -1,0 +1,265 @@
+/* What a node finds out of its own past: a restart is no loss, an old copy of its directory and an empty one are, and
+ * they are noticed before anything of them counts. Nodes of a world of membership, and their papers. */
+#include "support/member_world.h"
+
+static struct meta copy[NAMES];
+
+static void copy_take(uint32_t index) {
+  memcpy(copy, world.nodes[index].meta, sizeof copy);
+}
+
+/* The node is down, and comes back with its directory as it was. */
+static void copy_put_back(uint32_t index) {
+  memcpy(world.nodes[index].meta, copy, sizeof copy);
+  memset(&world.nodes[index].told, 0, sizeof world.nodes[index].told);
+}
+
+/* All are written to, and tell each other how far. */
+static void write_for(uint32_t count, uint64_t duration_ns) {
+  for (uint64_t end_ns = world.now_ns + duration_ns; world.now_ns < end_ns;) {
+    for (uint32_t i = 0; i < count; i++) {
+      if (world.nodes[i].alive) {
+        (void)admit(i);
+      }
+    }
+    run(500 * MS);
+  }
+}
+
+static void form_written(uint64_t seed, uint32_t count) {
+  form_sealed(seed, count);
+  write_for(count, 10 * SECOND);
+  for (uint32_t i = 0; i < count; i++) {
+    assert_true(member_wrote(member_of(i)) > 0);
+  }
+}
+
+static uint64_t losses(void) {
+  uint64_t all = 0;
+  for (uint32_t i = 0; i < world.node_count; i++) {
+    all += world.nodes[i].stats.losses;
+  }
+  return all;
+}
+
+static void a_restart_is_no_loss_to_anybody(void **state) {
+  (void)state;
+  for (uint64_t seed = 0; seed < 20; seed++) {
+    form_written(900 + seed, 4);
+    for (uint32_t i = 0; i < 12; i++) {
+      uint32_t index = (uint32_t)prng_below(&world.prng, 4);
+      node_crash(index);
+      run(prng_below(&world.prng, 5) * SECOND);
+      node_start(index);
+      write_for(4, (1 + prng_below(&world.prng, 8)) * SECOND);
+      assert_int_equal(losses(), 0);
+    }
+    for (uint32_t i = 0; i < 4; i++) {
+      assert_true(view_of(i).sure);
+      assert_int_equal(view_of(i).lost, 0);
+    }
+  }
+}
+
+/* With all that it remembers of the others, who have gone on. */
+static void an_old_copy_is_noticed_by_the_node_itself_and_by_nobody_else(void **state) {
+  (void)state;
+  for (uint64_t seed = 0; seed < 20; seed++) {
+    form_written(930 + seed, 3);
+    copy_take(2);
+    write_for(3, 10 * SECOND);
+    node_crash(2);
+    copy_put_back(2);
+    world.nodes[2].lacks = true;
+    node_start(2);
+    assert_false(view_of(2).sure);
+    for (uint32_t i = 0; i < 5000 && !view_of(2).sure; i++) {
+      run(MS);
+    }
+    assert_true(view_of(2).sure);
+    assert_int_equal(member_loss(member_of(2)), LOSS_OLD); /* it has never been sure of what it had */
+    assert_int_not_equal(view_of(2).lost, 0);
+    write_for(3, 5 * SECOND);
+    assert_int_equal(losses(), 1);
+  }
+}
+
+static void an_emptied_directory_is_noticed(void **state) {
+  (void)state;
+  for (uint64_t seed = 0; seed < 20; seed++) {
+    form_written(960 + seed, 3);
+    node_crash(1);
+    node_empty(1);
+    world.nodes[1].lacks = true;
+    node_start(1);
+    for (uint32_t i = 0; i < 10000 && member_loss(member_of(1)) == LOSS_NONE; i++) {
+      struct step step = view_of(1);
+      assert_false(step.sure && member_is_member(member_of(1)));
+      run(MS);
+    }
+    assert_int_equal(member_loss(member_of(1)), LOSS_EMPTIED);
+    write_for(3, 5 * SECOND);
+    assert_int_equal(losses(), 1);
+  }
+}
+
+/* On their disks. */
+static void the_others_know_it_after_their_own_restart(void **state) {
+  (void)state;
+  for (uint64_t seed = 0; seed < 20; seed++) {
+    form_written(990 + seed, 3);
+    copy_take(2);
+    write_for(3, 10 * SECOND);
+    node_crash(2);
+    copy_put_back(2);
+    for (uint32_t i = 0; i < 2; i++) {
+      run(3 * SECOND);
+      node_crash(i);
+      node_start(i);
+    }
+    run(10 * SECOND);
+    node_start(2);
+    run(10 * SECOND);
+    assert_int_equal(member_latest_loss(member_of(2)), LOSS_OLD);
+    assert_int_equal(losses(), 1);
+  }
+}
+
+static void a_node_answers_for_nothing_until_all_have_told_or_have_had_time_to(void **state) {
+  (void)state;
+  form_written(1010, 3);
+  node_crash(0);
+  cut_set(0, 1, true);
+  node_start(0);
+  run(PEER_TIMEOUT / 2);
+  assert_false(view_of(0).sure); /* one has not told */
+  run(PEER_TIMEOUT);
+  assert_true(view_of(0).sure);
+  assert_int_equal(losses(), 0);
+  node_crash(0);
+  cut_set(0, 1, false);
+  node_start(0);
+  run(PEER_TIMEOUT / 2);
+  assert_true(view_of(0).sure);
+}
+
+/* By one who was away. */
+static void a_loss_is_noticed_late_rather_than_not_at_all(void **state) {
+  (void)state;
+  form_written(1020, 3);
+  copy_take(2);
+  cut_set(2, 1, true);
+  node_crash(1);
+  write_for(3, 10 * SECOND);
+  node_crash(2);
+  copy_put_back(2);
+  cut_set(2, 0, true);
+  node_start(1);
+  cut_set(2, 1, false);
+  node_start(2);
+  run(10 * SECOND);
+  assert_true(view_of(2).sure);
+  assert_int_equal(losses(), 0); /* who is there does not know */
+  write_for(3, 5 * SECOND);
+  cut_set(2, 0, false);
+  run(10 * SECOND);
+  assert_int_equal(losses(), 1);
+  assert_int_equal(member_latest_loss(member_of(2)), LOSS_OLD);
+}
+
+static void a_loss_lasts_over_restarts_until_it_is_made_good(void **state) {
+  (void)state;
+  form_written(1030, 3);
+  copy_take(2);
+  write_for(3, 10 * SECOND);
+  node_crash(2);
+  copy_put_back(2);
+  world.nodes[2].lacks = true;
+  node_start(2);
+  run(5 * SECOND);
+  uint64_t lost = view_of(2).lost;
+  assert_int_not_equal(lost, 0);
+  for (uint32_t i = 0; i < 3; i++) {
+    node_crash(2);
+    node_start(2);
+    assert_int_equal(view_of(2).lost, lost);
+    assert_int_equal(member_loss(member_of(2)), LOSS_OLD);
+    write_for(3, 3 * SECOND);
+  }
+  world.nodes[2].lacks = false;
+  run(5 * SECOND);
+  assert_int_equal(view_of(2).lost, 0);
+  assert_int_equal(member_loss(member_of(2)), LOSS_NONE);
+  assert_int_equal(member_latest_loss(member_of(2)), LOSS_OLD);
+  node_crash(2);
+  node_start(2);
+  write_for(3, 5 * SECOND);
+  assert_int_equal(view_of(2).lost, 0);
+  assert_int_equal(losses(), 1);
+}
+
+/* Else the next mark would be above what the others can tell of the loss. */
+static void a_loss_that_could_not_be_stored_is_stored_before_any_later_mark(void **state) {
+  (void)state;
+  form_written(1040, 3);
+  copy_take(2);
+  write_for(3, 10 * SECOND);
+  node_crash(2);
+  copy_put_back(2);
+  world.nodes[2].lacks = true;
+  world.nodes[2].commit_err = ERR_NOSPACE;
+  node_start(2);
+  run(5 * SECOND);
+  uint64_t lost = view_of(2).lost;
+  assert_int_not_equal(lost, 0);
+  world.nodes[2].commit_err = ERR_OK;
+  uint64_t wrote = member_wrote(member_of(2));
+  write_for(3, 15 * SECOND);
+  assert_true(member_wrote(member_of(2)) > wrote);
+  node_crash(2);
+  node_start(2);
+  run(5 * SECOND);
+  assert_int_equal(view_of(2).lost, lost);
+}
+
+static void a_copy_that_was_taken_while_a_loss_was_made_good_is_another_loss(void **state) {
+  (void)state;
+  form_written(1050, 3);
+  copy_take(2);
+  write_for(3, 10 * SECOND);
+  node_crash(2);
+  copy_put_back(2);
+  world.nodes[2].lacks = true;
+  node_start(2);
+  write_for(3, 5 * SECOND);
+  uint64_t lost = view_of(2).lost;
+  assert_int_not_equal(lost, 0);
+  copy_take(2);
+  world.nodes[2].lacks = false;
+  run(5 * SECOND);
+  assert_int_equal(view_of(2).lost, 0);
+  write_for(3, 20 * SECOND);
+  node_crash(2);
+  copy_put_back(2);
+  world.nodes[2].lacks = true;
+  node_start(2);
+  run(5 * SECOND);
+  assert_int_not_equal(view_of(2).lost, 0);
+  assert_int_not_equal(view_of(2).lost, lost);
+  assert_int_equal(losses(), 2);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_restart_is_no_loss_to_anybody),
+      cmocka_unit_test(an_old_copy_is_noticed_by_the_node_itself_and_by_nobody_else),
+      cmocka_unit_test(an_emptied_directory_is_noticed),
+      cmocka_unit_test(the_others_know_it_after_their_own_restart),
+      cmocka_unit_test(a_node_answers_for_nothing_until_all_have_told_or_have_had_time_to),
+      cmocka_unit_test(a_loss_is_noticed_late_rather_than_not_at_all),
+      cmocka_unit_test(a_loss_lasts_over_restarts_until_it_is_made_good),
+      cmocka_unit_test(a_loss_that_could_not_be_stored_is_stored_before_any_later_mark),
+      cmocka_unit_test(a_copy_that_was_taken_while_a_loss_was_made_good_is_another_loss),
+  };
+  return cmocka_run_group_tests(tests, memory_get, memory_put);
+}
