@@ -281,8 +281,11 @@ bool move_vouches(const struct move *move, const struct step *step, struct bytes
   if (step->lost == 0 || PLANTED(loss_answers)) {
     return step->sure;
   }
+  if (!is_current(move, step)) {
+    return false;
+  }
   const struct part *part = &move->parts[move_partition(move, store_key)];
-  return is_current(move, step) && part->state == PART_HELD && part->target_rank < move_key_n(step, store_key);
+  return part->state == PART_HELD && part->target_rank < move_key_n(step, store_key);
 }
 
 bool move_is_resynced(const struct move *move, const struct step *step) {

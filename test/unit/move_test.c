@@ -590,6 +590,11 @@ static void a_floor_comes_with_a_partition_only_as_far_as_its_keys_were_checked(
 static void who_has_lost_its_data_answers_only_for_keys_that_were_checked(void **state) {
   (void)state;
   four_replicas_begin();
+  core.lost = 7;
+  struct step early = core_step();
+  struct blob *any = store_key("four:1");
+  assert_false(move_vouches(world.move, &early, blob_bytes(any))); /* it knows no layouts yet */
+  blob_put(any);
   layouts_make(IDS(1, 2, 3, 4), IDS(5, 6, 7), NOBODY);
   uint32_t partition = partition_that_moves(RANKS_OF_THREE, RANK_FOURTH);
   core.lost = 7;
