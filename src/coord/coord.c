@@ -22,14 +22,12 @@ size_t coord_size(void) {
 struct coord *coord_init(void *memory, uint32_t first) {
   ASSERT(memory != NULL);
   struct coord *coord = memory;
-  memset(coord, 0, sizeof *coord);
+  memset(coord, 0, offsetof(struct coord, requests));
+  coord->free = REQUEST_NONE;
+  coord->first_generation = first;
   coord->replied_head = coord->replied_tail = REQUEST_NONE;
   heap_init(&coord->timers, coord->timer_entries, coord->timer_places, REQUESTS_MAX);
   map_init(&coord->forwards, coord->forward_slots, 4u * FORWARDS_REMEMBERED);
-  for (uint32_t i = 0; i < REQUESTS_MAX; i++) {
-    coord->requests[i].next = i + 1 < REQUESTS_MAX ? i + 1 : REQUEST_NONE;
-    coord->requests[i].generation = first;
-  }
   return coord;
 }
 
@@ -75,7 +73,7 @@ uint64_t request_number(const struct coord *coord, const struct request *request
 
 struct request *request_find(struct coord *coord, uint64_t number) {
   uint32_t index = (uint32_t)(number & ((1u << INDEX_BITS) - 1u));
-  if (!coord_owns_request(number) || index >= REQUESTS_MAX) {
+  if (!coord_owns_request(number) || index >= coord->fresh) {
     return NULL;
   }
   struct request *request = &coord->requests[index];
@@ -173,7 +171,7 @@ void request_free(struct coord *coord, struct request *request) {
 }
 
 void coord_deinit(struct coord *coord) {
-  for (uint32_t i = 0; i < REQUESTS_MAX; i++) {
+  for (uint32_t i = 0; i < coord->fresh; i++) {
     if (coord->requests[i].kind != REQUEST_FREE) {
       request_free(coord, &coord->requests[i]);
     }
@@ -195,17 +193,33 @@ static void let_go(struct coord *coord, struct step *step) {
   }
 }
 
+/* One that is free, its generation set, or NULL. */
+static struct request *request_take(struct coord *coord) {
+  if (coord->free != REQUEST_NONE) {
+    struct request *request = &coord->requests[coord->free];
+    coord->free = request->next;
+    return request;
+  }
+  if (coord->fresh == REQUESTS_MAX) {
+    return NULL;
+  }
+  struct request *request = &coord->requests[coord->fresh];
+  coord->fresh += 1;
+  request->generation = coord->first_generation;
+  return request;
+}
+
 struct request *request_new(struct coord *coord, struct step *step, enum request_kind kind, struct blob *key) {
   ASSERT(kind != REQUEST_FREE);
-  if (coord->free == REQUEST_NONE) {
+  struct request *request = request_take(coord);
+  if (request == NULL) {
     let_go(coord, step);
+    request = request_take(coord);
   }
-  if (coord->free == REQUEST_NONE) {
+  if (request == NULL) {
     COUNT(step->stats->busy);
     return NULL;
   }
-  struct request *request = &coord->requests[coord->free];
-  coord->free = request->next;
   coord->in_flight += 1;
   uint32_t generation = request->generation;
   memset(request, 0, offsetof(struct request, digests));
@@ -325,7 +339,7 @@ void coord_tick(struct coord *coord, struct step *step) {
 
 /* Only marks: what follows from it is done by the timers, a bounded number in each step. */
 void coord_peer_down(struct coord *coord, struct step *step, uint32_t node) {
-  for (uint32_t i = 0; i < REQUESTS_MAX; i++) {
+  for (uint32_t i = 0; i < coord->fresh; i++) {
     struct request *request = &coord->requests[i];
     if (request->kind == REQUEST_FREE || request->kind == REQUEST_EXPLAIN) {
       continue;

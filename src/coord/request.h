@@ -62,7 +62,9 @@ struct request {
 
 struct coord {
   uint32_t free;
+  uint32_t fresh; /* requests from here on have never been used: nothing is written there */
   uint32_t in_flight;
+  uint32_t first_generation;
   uint32_t replied_head, replied_tail;
   uint32_t replied; /* how many are in that list */
   struct heap timers;

@@ -383,7 +383,7 @@ uint32_t barrier_newer_base(const struct member *member, uint64_t *digest) {
   uint32_t count = member->has_base ? member->layout.base_count : 0;
   uint32_t newest = 0;
   ASSERT(count <= history_length(&member->records.history));
-  for (uint32_t i = 0; i < PEERS_MAX; i++) {
+  for (uint32_t i = 0; i < detector->peers_end; i++) {
     const struct peer *peer = &detector->peers[i];
     const struct mark *mark = &peer->heartbeat.mark;
     if (peer->node != 0 && peer->told && mark->base_count > count && has_base_of(member, mark)) {

@@ -42,6 +42,7 @@ static struct peer *take_place(struct detector *detector, uint32_t node, bool kn
     place += 1;
   }
   ASSERT(place < PEERS_MAX);
+  detector->peers_end = place < detector->peers_end ? detector->peers_end : place + 1;
   struct peer *peer = &detector->peers[place];
   memset(peer, 0, sizeof(*peer));
   peer->node = node;
@@ -58,6 +59,9 @@ static void give_place_back(struct detector *detector, struct peer *peer) {
   ASSERT(removed);
   detector->stranger_count -= 1;
   memset(peer, 0, sizeof(*peer));
+  while (detector->peers_end > 0 && detector->peers[detector->peers_end - 1].node == 0) {
+    detector->peers_end -= 1;
+  }
 }
 
 static bool is_live(const struct peer *peer) {
@@ -256,7 +260,7 @@ void detector_refresh(struct member *member) {
   memset(detector->base_held_back, 0, sizeof(detector->base_held_back));
   detector->stranger_count = 0;
   /* 1. What is known keeps its place while it is connected or a member. */
-  for (uint32_t i = 0; i < PEERS_MAX; i++) {
+  for (uint32_t i = 0; i < detector->peers_end; i++) {
     struct peer *peer = &detector->peers[i];
     if (peer->node == 0) {
       continue;
@@ -272,7 +276,7 @@ void detector_refresh(struct member *member) {
   give_members_places(member, member->base);
   give_members_places(member, member->newest);
   /* 3. Now each can be judged, by what all the others say. */
-  for (uint32_t i = 0; i < PEERS_MAX; i++) {
+  for (uint32_t i = 0; i < detector->peers_end; i++) {
     if (detector->peers[i].node != 0) {
       settle(member, &detector->peers[i]);
     }
@@ -290,7 +294,7 @@ void detector_refresh(struct member *member) {
 /* We were late ourselves: what seemed the others' silence may have been our deafness. */
 static void forgive(struct detector *detector, uint64_t now_ns, uint64_t lateness_ns) {
   ASSERT(lateness_ns <= now_ns);
-  for (uint32_t i = 0; i < PEERS_MAX; i++) {
+  for (uint32_t i = 0; i < detector->peers_end; i++) {
     struct peer *peer = &detector->peers[i];
     if (peer->node == 0 || peer->last_heard_ns == 0) {
       continue;
@@ -302,7 +306,7 @@ static void forgive(struct detector *detector, uint64_t now_ns, uint64_t latenes
 
 static void find_silent(struct member *member, uint64_t now_ns, uint64_t timeout_ns) {
   struct detector *detector = &member->detector;
-  for (uint32_t i = 0; i < PEERS_MAX; i++) {
+  for (uint32_t i = 0; i < detector->peers_end; i++) {
     struct peer *peer = &detector->peers[i];
     if (peer->node == 0 || !(peer->up || peer->awaited)) {
       continue;
@@ -351,7 +355,7 @@ void detector_send_heartbeats(struct member *member, struct step *step) {
   if (!heartbeat_make(member, &message)) {
     return;
   }
-  for (uint32_t i = 0; i < PEERS_MAX; i++) {
+  for (uint32_t i = 0; i < member->detector.peers_end; i++) {
     heartbeat_send(member, step, &member->detector.peers[i], &message);
   }
 }
@@ -383,7 +387,7 @@ uint32_t detector_random(struct member *member, struct step *step) {
   const struct detector *detector = &member->detector;
   uint32_t candidates[PEERS_MAX];
   uint32_t count = 0;
-  for (uint32_t i = 0; i < PEERS_MAX; i++) {
+  for (uint32_t i = 0; i < detector->peers_end; i++) {
     const struct peer *peer = &detector->peers[i];
     if (peer->node != 0 && peer->connected) {
       candidates[count] = peer->node;

@@ -50,6 +50,7 @@ struct peer {
 };
 
 struct detector {
+  uint32_t peers_end; /* the places from here on are free */
   struct peer peers[PEERS_MAX];
   struct map index; /* node id -> place in peers */
   struct map_slot slots[PEER_SLOTS];

@@ -123,7 +123,7 @@ void records_commit(struct member *member, struct step *step) {
 
 static void tell_all(struct member *member, struct step *step) {
   ASSERT(member->records.digest != 0);
-  for (uint32_t i = 0; i < PEERS_MAX; i++) {
+  for (uint32_t i = 0; i < member->detector.peers_end; i++) {
     const struct peer *peer = &member->detector.peers[i];
     if (peer->node != 0 && peer->connected && peer->known) {
       records_send_history(member, step, peer->node, 0);
@@ -258,7 +258,7 @@ void records_buckets_changed(struct member *member, struct step *step) {
   records->buckets_dirty = true;
   records_commit(member, step);
   ASSERT(records->buckets_digest != 0);
-  for (uint32_t i = 0; i < PEERS_MAX; i++) {
+  for (uint32_t i = 0; i < member->detector.peers_end; i++) {
     const struct peer *peer = &member->detector.peers[i];
     if (peer->node != 0 && peer->known && peer->up) {
       send_props(member, step, peer->node, 0, BYTES_NONE);

@@ -255,7 +255,7 @@ static void pass_on(struct member *member, struct step *step, const struct chang
     return;
   }
   struct message message = {.type = MESSAGE_JOIN, .object = blob_bytes(blob), .object_blob = blob};
-  for (uint32_t i = 0; i < PEERS_MAX; i++) {
+  for (uint32_t i = 0; i < member->detector.peers_end; i++) {
     const struct peer *peer = &member->detector.peers[i];
     if (peer->node != 0 && peer->node != change->node && peer->known && peer->connected) {
       ASSERT(peer->node != member->self);

@@ -64,7 +64,7 @@ static void lives_store(struct member *member, struct step *step) {
   if (!life->lives_dirty || life->lives_storing) {
     return;
   }
-  for (uint32_t i = 0; i < PEERS_MAX; i++) {
+  for (uint32_t i = 0; i < member->detector.peers_end; i++) {
     const struct peer *peer = &member->detector.peers[i];
     if (peer->node != 0 && peer->known && (peer->wrote != 0 || peer->wrote_before != 0)) {
       write_u32(&w, peer->node);

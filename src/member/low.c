@@ -28,7 +28,7 @@ static bool is_handing_over(const struct peer *peer) {
 static bool may_turn(const struct member *member) {
   const struct layout *layout = &member->layout;
   bool quiet = layout->all_done && member->base == member->target && layout->progress.quiet;
-  for (uint32_t i = 0; i < PEERS_MAX && quiet; i++) {
+  for (uint32_t i = 0; i < member->detector.peers_end && quiet; i++) {
     const struct peer *peer = &member->detector.peers[i];
     quiet = peer->node == 0 || !is_handing_over(peer);
   }
@@ -42,7 +42,7 @@ static bool has_to_forget(const struct heartbeat *heartbeat) {
 /* Does anybody have what is to be forgotten, now or once it has expired? */
 static bool is_wanted(const struct member *member) {
   bool wanted = has_to_forget(&member->detector.own);
-  for (uint32_t i = 0; i < PEERS_MAX && !wanted; i++) {
+  for (uint32_t i = 0; i < member->detector.peers_end && !wanted; i++) {
     const struct peer *peer = &member->detector.peers[i];
     wanted = peer->node != 0 && peer->ring_index != NO_RING_INDEX && has_to_forget(&peer->heartbeat);
   }
@@ -98,7 +98,7 @@ void low_committed(struct member *member, struct step *step, enum err err) {
   low->told = low->candidate;
   low->candidate = 0;
   low->echo_hlc = low->turn_hlc;
-  for (uint32_t i = 0; i < PEERS_MAX; i++) {
+  for (uint32_t i = 0; i < member->detector.peers_end; i++) {
     member->detector.peers[i].echo_hlc = member->detector.peers[i].turn_hlc;
   }
   uint64_t rest_ns = step->tunables->sync_round_ns / 8u;
@@ -112,7 +112,7 @@ static void turn_begin(struct member *member, struct step *step, uint64_t candid
   low->turn += 1;
   low->turn_hlc = step->hlc->last;
   step->turn = low->turn;
-  for (uint32_t i = 0; i < PEERS_MAX; i++) {
+  for (uint32_t i = 0; i < member->detector.peers_end; i++) {
     member->detector.peers[i].turn_hlc = member->detector.peers[i].heard_hlc;
   }
 }
