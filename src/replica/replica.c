@@ -948,11 +948,11 @@ void replica_commit_done(struct replica *replica, struct step *step, uint64_t to
       slot->adds_owed = false;
     }
   } else {
+    /* It may be there all the same, and if it is not the next commit makes it: one too many is counted, none too few. */
     if (operation->adds && err != ERR_BUSY) {
-      tell_hints(step, slot, operation); /* it may be there all the same: one too many is counted, none too few */
-    } else {
-      slot->adds_owed = slot->adds_owed || operation->adds;
+      tell_hints(step, slot, operation);
     }
+    slot->adds_owed = slot->adds_owed || operation->adds;
     slot->failed_sequence =
         operation->commit_sequence > slot->failed_sequence ? operation->commit_sequence : slot->failed_sequence;
     commit_failed(replica, step, operation, err);

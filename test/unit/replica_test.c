@@ -475,6 +475,43 @@ static void an_offer_of_a_hint_makes_no_sense(void **state) {
   end();
 }
 
+static void write_hint(struct blob *object, uint64_t request) {
+  say(OTHER, &(struct message){.type = MESSAGE_WRITE,
+                               .owner = 3,
+                               .request = request,
+                               .key = blob_bytes(key),
+                               .key_blob = key,
+                               .object = blob_bytes(object),
+                               .object_blob = object});
+}
+
+static bool is_told_that_it_is_kept(void) {
+  struct message message = {0};
+  return core_local(&message) && message.type == MESSAGE_HINT_KEPT;
+}
+
+/* Whoever counts hints may have looked between the two, and have found none. */
+static void a_hint_that_another_commit_makes_after_the_first_has_failed_is_counted_again(void **state) {
+  (void)state;
+  begin();
+  struct blob *first = object_of(NULL, OTHER, "a");
+  struct blob *second = object_of(first, OTHER, "b");
+  write_hint(first, 1);
+  read_done(token_of_read(), ERR_OK, NULL);
+  uint64_t makes = token_of_commit(0);
+  write_hint(second, 2);
+  uint64_t adds = token_of_commit(0);
+  commit_done(makes, ERR_NOSPACE);
+  assert_true(is_told_that_it_is_kept());
+  core_drop_local();
+  commit_done(adds, ERR_OK);
+  assert_true(is_told_that_it_is_kept());
+  core_drop_local();
+  blob_put(first);
+  blob_put(second);
+  end();
+}
+
 static uint32_t own_index; /* into the members of the ring */
 
 /* From here on the node owns nothing: it is a member of no ring. */
@@ -700,6 +737,7 @@ int main(void) {
       cmocka_unit_test(an_offer_of_what_is_not_yet_on_disk_is_not_taken_for_held),
       cmocka_unit_test(an_offer_of_what_is_not_synced_is_not_taken_for_held),
       cmocka_unit_test(an_offer_of_a_hint_makes_no_sense),
+      cmocka_unit_test(a_hint_that_another_commit_makes_after_the_first_has_failed_is_counted_again),
       cmocka_unit_test(an_object_is_dropped_durably_and_then_it_is_said),
       cmocka_unit_test(an_object_that_has_changed_is_not_dropped),
       cmocka_unit_test(a_drop_that_fails_says_so_and_the_object_stays),
