@@ -33,13 +33,14 @@ struct admin {
   bool stopped;
   uint64_t token;
   struct order orders[ORDERS_MAX];
-  bool added[RUN_NODES_MAX];   /* a change names it as one that comes */
-  bool removed[RUN_NODES_MAX]; /* or as one that goes */
-  bool dead[RUN_NODES_MAX];    /* away until it has been removed, or for good */
-  bool returns[RUN_NODES_MAX]; /* but that one comes back */
-  bool stays[RUN_NODES_MAX];   /* is not stopped when it has nothing left */
-  bool gone[RUN_NODES_MAX];    /* stopped for good */
-  struct history history;      /* of all */
+  bool added[RUN_NODES_MAX];            /* a change names it as one that comes */
+  bool removed[RUN_NODES_MAX];          /* or as one that goes */
+  uint32_t removed_life[RUN_NODES_MAX]; /* its life then: see world.h */
+  bool dead[RUN_NODES_MAX];             /* away until it has been removed, or for good */
+  bool returns[RUN_NODES_MAX];          /* but that one comes back */
+  bool stays[RUN_NODES_MAX];            /* is not stopped when it has nothing left */
+  bool gone[RUN_NODES_MAX];             /* stopped for good */
+  struct history history;               /* of all */
   struct ring ring;
 };
 
@@ -99,6 +100,10 @@ bool admin_may_run(const struct admin *admin, uint32_t node) {
 
 bool admin_is_removed(const struct admin *admin, uint32_t node) {
   return admin->removed[node];
+}
+
+bool admin_has_been_down(const struct admin *admin, uint32_t node) {
+  return admin->removed[node] && admin->run->world->nodes[node].life != admin->removed_life[node];
 }
 
 /* A node that an administrator can talk to: it runs and takes itself for a member. UINT32_MAX: none was met. */
@@ -320,6 +325,7 @@ static void order_add(struct admin *admin, struct order *order, const struct cha
   }
   if (old != UINT32_MAX) {
     admin->removed[old] = true;
+    admin->removed_life[old] = admin->run->world->nodes[old].life;
   }
 }
 

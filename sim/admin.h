@@ -23,6 +23,8 @@ bool admin_replied(struct admin *admin, const struct reply *reply);
 bool admin_may_run(const struct admin *admin, uint32_t node);
 /* A change has named it as one that goes. */
 bool admin_is_removed(const struct admin *admin, uint32_t node);
+/* Then, or at any time since. */
+bool admin_has_been_down(const struct admin *admin, uint32_t node);
 /* Is all at rest: have all changes come to an end? If not, `why` says so. Call it after nemesis and administrators have
  * stopped. */
 bool admin_at_rest(struct admin *admin, char *why, size_t size);

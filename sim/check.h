@@ -71,13 +71,18 @@ void hints_sent(struct run *run, uint32_t from, uint32_t to, const struct messag
 void hints_received(struct run *run, uint32_t node, uint32_t from, const struct message *message);
 void hints_dropped(struct run *run, uint32_t keeper, uint32_t owner, uint32_t key, const struct siblings *hint);
 void hints_judge(struct run *run);
-/* Would it still have all these after a crash, or what superseded them? */
-bool hints_node_has(struct run *run, uint32_t node, uint32_t key, const struct siblings *object, uint32_t *missing);
+/* Would it still have all these, which `from` has given it, after a crash, or what superseded them? */
+bool hints_node_has(struct run *run, uint32_t node, uint32_t from, uint32_t key, const struct siblings *object,
+                    uint32_t *missing);
 struct moves *moves_new(void);
 void moves_free(struct moves *moves);
-/* A node that its own target layout gives the key to, and that has not got all of it durably; UINT32_MAX: none. */
-uint32_t move_find_without(struct run *run, uint32_t node, uint32_t key, const struct siblings *object,
+/* A node that the target layout of `node` gives the key to, and that has not got all durably that `from` had;
+ * UINT32_MAX: none. */
+uint32_t move_find_without(struct run *run, uint32_t node, uint32_t from, uint32_t key, const struct siblings *object,
                            uint32_t *missing);
+/* Does `from`, which was removed and taken for dead, bring `node` a version that nobody else has and that is older than
+ * the floor there? That one is dead: removing a node that is down gives up what only that node has (docs/adr/0008). */
+bool move_is_given_up(struct run *run, uint32_t from, uint32_t node, uint32_t number);
 void move_dropped(struct run *run, uint32_t node, uint32_t key, const struct siblings *known);
 void move_stopped(struct run *run, uint32_t node);
 void move_judge(struct run *run, uint32_t key);

@@ -537,6 +537,25 @@ static void hold_anywhere(struct oracle *oracle, uint32_t key, struct bitset *he
   }
 }
 
+bool oracle_give_up(struct oracle *oracle, uint32_t number, uint64_t nodes) {
+  const struct version *version = &oracle->versions[number];
+  const struct oracle_key *key = &oracle->keys[version->key];
+  struct bitset held = {.count = 0};
+  for (uint32_t i = 0; i < oracle->run->world->node_count; i++) {
+    if (!oracle->gone[i] && (nodes >> i & 1) == 0) {
+      hold_node(oracle, i, version->key, true, &held);
+    }
+  }
+  bool only = !bitset_has(&held, version->place);
+  for (uint32_t i = 0; i < key->version_count && only; i++) {
+    struct version *other = &oracle->versions[key->versions[i]];
+    bool with = i == version->place || bitset_has(&version->past, i);
+    other->destroyed = other->destroyed || (with && !bitset_has(&held, i));
+  }
+  free(held.words);
+  return only;
+}
+
 bool oracle_is_replica(const struct oracle_key *key, uint32_t node) {
   for (uint32_t i = 0; i < key->preference.replica_count; i++) {
     if (key->preference.nodes[i] == node + 1) {

@@ -44,12 +44,14 @@ static void durable_siblings(struct run *run, uint32_t owner, uint32_t key, stru
   oracle_parse(&run->oracle, key, value, out);
 }
 
-bool hints_node_has(struct run *run, uint32_t owner, uint32_t key, const struct siblings *hint, uint32_t *missing) {
+bool hints_node_has(struct run *run, uint32_t owner, uint32_t from, uint32_t key, const struct siblings *hint,
+                    uint32_t *missing) {
   struct siblings has = {.count = 0};
   bool all = true;
   durable_siblings(run, owner, key, &has);
   for (uint32_t i = 0; i < hint->count && all; i++) {
-    all = oracle_stands(&run->oracle, hint->numbers[i], &has);
+    uint32_t number = hint->numbers[i];
+    all = oracle_stands(&run->oracle, number, &has) || move_is_given_up(run, from, owner, number);
     *missing = hint->numbers[i];
   }
   siblings_free(&has);
@@ -82,11 +84,11 @@ void hints_sent(struct run *run, uint32_t from, uint32_t to, const struct messag
 }
 
 /* It does not own the key any more: those that do have what it had. */
-static bool has_passed_on(struct run *run, uint32_t node, uint32_t key, const struct siblings *hint) {
+static bool has_passed_on(struct run *run, uint32_t node, uint32_t from, uint32_t key, const struct siblings *hint) {
   uint32_t ignored = 0;
   const struct standing *standing = layouts_since(run->layouts, node, run->world->now_ns, 0);
   bool owns = standing == NULL || (layouts_get(run->layouts, standing->target)->replicas[key] >> node & 1) != 0;
-  return !owns && move_find_without(run, node, key, hint, &ignored) == UINT32_MAX;
+  return !owns && move_find_without(run, node, from, key, hint, &ignored) == UINT32_MAX;
 }
 
 void hints_received(struct run *run, uint32_t node, uint32_t from, const struct message *message) {
@@ -107,7 +109,8 @@ void hints_received(struct run *run, uint32_t node, uint32_t from, const struct 
     struct siblings hint = {.count = 0};
     oracle_parse(&run->oracle, (uint32_t)key, message->object, &hint);
     run->checks.looked[CHECK_hints] += 1;
-    if (!hints_node_has(run, node, (uint32_t)key, &hint, &missing) && !has_passed_on(run, node, (uint32_t)key, &hint)) {
+    if (!hints_node_has(run, node, from, (uint32_t)key, &hint, &missing) &&
+        !has_passed_on(run, node, from, (uint32_t)key, &hint)) {
       check_fail(run, CHECK_hints, (uint32_t)key,
                  "node %" PRIu32 " had acknowledged a hint of %s, and a second delivery brings back %" PRIu32, node + 1,
                  run->oracle.keys[key].text, missing);
@@ -122,14 +125,14 @@ static bool handed_over(struct run *run, uint32_t keeper, uint32_t owner, uint32
   uint32_t ignored = 0;
   const struct standing *standing = layouts_since(run->layouts, keeper, run->world->now_ns, 0);
   bool member = standing != NULL && (layouts_get(run->layouts, standing->target)->members >> owner & 1) != 0;
-  return !member && move_find_without(run, keeper, key, hint, &ignored) == UINT32_MAX;
+  return !member && move_find_without(run, keeper, keeper, key, hint, &ignored) == UINT32_MAX;
 }
 
 void hints_dropped(struct run *run, uint32_t keeper, uint32_t owner, uint32_t key, const struct siblings *hint) {
   uint32_t missing = 0;
   run->checks.looked[CHECK_hints] += 1;
-  if (!run->oracle.disk_destroyed[owner] && !hints_node_has(run, owner, key, hint, &missing) &&
-      !handed_over(run, keeper, owner, key, hint) && !has_passed_on(run, owner, key, hint)) {
+  if (!run->oracle.disk_destroyed[owner] && !hints_node_has(run, owner, keeper, key, hint, &missing) &&
+      !handed_over(run, keeper, owner, key, hint) && !has_passed_on(run, owner, keeper, key, hint)) {
     check_fail(run, CHECK_hints, key,
                "node %" PRIu32 " deletes its hint %s of %s, and node %" PRIu32 " has not got %" PRIu32 " durably",
                keeper + 1, siblings_text(hint), run->oracle.keys[key].text, owner + 1, missing);

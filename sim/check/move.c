@@ -2,6 +2,7 @@
  *
  *  - A former owner drops an object only when all that replicate its key have it durably. A node that is stopped
  *    because it said that it has nothing left has nothing left.
+ *    (A node that was removed when it was down gives up what only it has and is older than the floor where it brings it.)
  *  - When all changes have come to an end each key is on exactly its N owners, and on no other node.
  *  - No stale read: a get that PR primaries answered sees each put (or what has superseded it) that had been
  *    acknowledged before the get began and that C replicas had durably in both live layouts, if PR + C > N. Copies on
@@ -57,14 +58,58 @@ static uint32_t least(uint32_t a, uint32_t b) {
   return a < b ? a : b;
 }
 
+/* -- what was given up with a node --------------------------------------------------------- */
+
+static bool is_target_of(const struct run *run, uint32_t node, uint64_t at_ns) {
+  const struct standing *standing = layouts_since(run->layouts, node, 0, 0);
+  for (uint32_t i = 1; standing != NULL && standing->since_ns > at_ns; i++) {
+    standing = layouts_since(run->layouts, node, 0, i);
+  }
+  return standing != NULL && (layouts_get(run->layouts, standing->target)->members >> node & 1) != 0;
+}
+
+/* Has `node` come to a base without `other` when that one still took itself for a member? */
+static bool has_left_out(const struct run *run, uint32_t node, uint32_t other) {
+  const struct standing *standing = layouts_since(run->layouts, node, 0, 0);
+  for (uint32_t i = 1; standing != NULL; i++) {
+    bool without = (layouts_get(run->layouts, standing->base)->members >> other & 1) == 0;
+    if (without && is_target_of(run, other, standing->since_ns)) {
+      return true;
+    }
+    standing = layouts_since(run->layouts, node, 0, i);
+  }
+  return false;
+}
+
+bool move_is_given_up(struct run *run, uint32_t from, uint32_t node, uint32_t number) {
+  const struct version *version = &run->oracle.versions[number];
+  const struct oracle_key *key = &run->oracle.keys[version->key];
+  const struct shard *shard = run->world->nodes[node].shard;
+  if (!admin_is_removed(run->admin, from) || admin_is_removed(run->admin, node) || !run->world->nodes[node].alive) {
+    return false;
+  }
+  if (!admin_has_been_down(run->admin, from) && !has_left_out(run, node, from)) {
+    return false;
+  }
+  uint32_t partition = position_partition(position_read(key->store_key.data), shard_ring(shard)->partition_count);
+  if (!version->stamped || key->times[version->place] > shard_floor(shard, partition)) {
+    return false;
+  }
+  uint64_t removed = 0;
+  for (uint32_t i = 0; i < run->world->node_count; i++) {
+    removed |= admin_is_removed(run->admin, i) ? UINT64_C(1) << i : 0;
+  }
+  return oracle_give_up(&run->oracle, number, removed);
+}
+
 /* -- dropping ------------------------------------------------------------------------------ */
 
 /* The first replica in that layout that has not got all of it; UINT32_MAX: all have. */
-static uint32_t find_without(struct run *run, const struct layout *layout, uint32_t key, const struct siblings *object,
-                             uint32_t *missing) {
+static uint32_t find_without(struct run *run, const struct layout *layout, uint32_t from, uint32_t key,
+                             const struct siblings *object, uint32_t *missing) {
   for (uint32_t i = 0; i < run->world->node_count; i++) {
     bool counts = (layout->replicas[key] >> i & 1) != 0 && !run->oracle.disk_destroyed[i] && !run->oracle.gone[i];
-    if (counts && !hints_node_has(run, i, key, object, missing)) {
+    if (counts && !hints_node_has(run, i, from, key, object, missing)) {
       return i;
     }
   }
@@ -72,21 +117,21 @@ static uint32_t find_without(struct run *run, const struct layout *layout, uint3
 }
 
 /* The node may be behind: those that it asked may have handed on what they had since then. */
-uint32_t move_find_without(struct run *run, uint32_t node, uint32_t key, const struct siblings *object,
+uint32_t move_find_without(struct run *run, uint32_t node, uint32_t from, uint32_t key, const struct siblings *object,
                            uint32_t *missing) {
   const struct standing *standing = layouts_since(run->layouts, node, run->world->now_ns, 0);
   ASSERT(standing != NULL);
-  uint32_t first = find_without(run, layouts_get(run->layouts, standing->target), key, object, missing);
+  uint32_t first = find_without(run, layouts_get(run->layouts, standing->target), from, key, object, missing);
   /* It may have taken a new target since it asked. */
   const struct layout *base = layouts_get(run->layouts, standing->base);
   uint32_t ignored = 0;
   if (first != UINT32_MAX && (base->replicas[key] >> node & 1) == 0 &&
-      find_without(run, base, key, object, &ignored) == UINT32_MAX) {
+      find_without(run, base, from, key, object, &ignored) == UINT32_MAX) {
     return UINT32_MAX;
   }
   for (uint32_t i = standing->target + 1; i < layouts_count(run->layouts) && first != UINT32_MAX; i++) {
     uint32_t other = 0;
-    if (find_without(run, layouts_get(run->layouts, i), key, object, &other) == UINT32_MAX) {
+    if (find_without(run, layouts_get(run->layouts, i), from, key, object, &other) == UINT32_MAX) {
       return UINT32_MAX;
     }
   }
@@ -104,7 +149,7 @@ void move_dropped(struct run *run, uint32_t node, uint32_t key, const struct sib
     oracle_parse(&run->oracle, key, value, &object);
   }
   run->checks.looked[CHECK_move] += 1;
-  uint32_t without = move_find_without(run, node, key, &object, &missing);
+  uint32_t without = move_find_without(run, node, node, key, &object, &missing);
   if (without != UINT32_MAX) {
     check_fail(run, CHECK_move, key,
                "node %" PRIu32 " drops %s of %s, and node %" PRIu32 " has not got %" PRIu32 " durably", node + 1,

@@ -541,6 +541,10 @@ void shard_layout(const struct shard *shard, struct layout_view *out) {
   member_layout(shard->member, out);
 }
 
+uint64_t shard_floor(const struct shard *shard, uint32_t partition) {
+  return floors_get(shard->floors, partition);
+}
+
 uint32_t shard_candidates(const struct shard *shard, struct candidate_view *out, uint32_t capacity) {
   return member_candidates(shard->member, out, capacity);
 }

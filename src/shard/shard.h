@@ -30,6 +30,7 @@ const struct ring *shard_ring(const struct shard *shard);         /* the target:
 const struct ring *shard_reading_ring(const struct shard *shard); /* by which gets are made, and clients routed */
 const struct ring *shard_base_ring(const struct shard *shard);    /* what all are known to hold; the target, or older */
 void shard_layout(const struct shard *shard, struct layout_view *out);
+uint64_t shard_floor(const struct shard *shard, uint32_t partition); /* replica/floors.h; 0 none */
 uint32_t shard_candidates(const struct shard *shard, struct candidate_view *out, uint32_t capacity);
 const struct history *shard_history(const struct shard *shard);
 struct sync_view;
