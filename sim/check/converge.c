@@ -1,7 +1,7 @@
 /* converge: when hints have been delivered and all replicas have compared what they have (or, in runs where they do
- * not, every key has been read with R = N through every node), all replicas of a key hold equal bytes. (Where a record of
- * nothing but deletions is damaged and not read since, nobody can tell that it is there: the others may have forgotten
- * theirs.) */
+ * not, every key has been read with R = N through every node), all replicas of a key hold equal bytes. (Where a record
+ * of nothing but deletions is damaged and not read since, nobody can tell that it is there: the others may have
+ * forgotten theirs.) */
 #include <inttypes.h>
 
 #include "run.h"

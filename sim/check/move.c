@@ -2,7 +2,8 @@
  *
  *  - A former owner drops an object only when all that replicate its key have it durably. A node that is stopped
  *    because it said that it has nothing left has nothing left.
- *    (A node that was removed when it was down gives up what only it has and is older than the floor where it brings it.)
+ *    (What only a node has that was removed when it was down, and is older than the floor where it brings it, is given
+ *    up.)
  *  - When all changes have come to an end each key is on exactly its N owners, and on no other node.
  *  - No stale read: a get that PR primaries answered sees each put (or what has superseded it) that had been
  *    acknowledged before the get began and that C replicas had durably in both live layouts, if PR + C > N. Copies on

@@ -948,7 +948,7 @@ void replica_commit_done(struct replica *replica, struct step *step, uint64_t to
       slot->adds_owed = false;
     }
   } else {
-    /* It may be there all the same, and if it is not the next commit makes it: one too many is counted, none too few. */
+    /* It may be there all the same, and if not the next commit makes it: one too many is counted, none too few. */
     if (operation->adds && err != ERR_BUSY) {
       tell_hints(step, slot, operation);
     }
