@@ -10,7 +10,12 @@
 
 void admit_init(struct admit *admit) {
   ASSERT(admit->look_ns == 0);
-  admit->level = ADMIT_FIRST;
+  admit->level = ADMIT_WHOLE;
+  admit->start = ADMIT_FIRST;
+}
+
+static uint32_t least(uint32_t a, uint32_t b) {
+  return a < b ? a : b;
 }
 
 /* -- the level ---------------------------------------------------------------------------- */
@@ -22,6 +27,17 @@ void admit_note(struct admit *admit, const struct admit_settings *settings, uint
   ASSERT(admit->slow <= admit->all);
 }
 
+static void start_look(struct admit *admit, uint64_t now_ns) {
+  bool waits = admit->waits_ns != 0 && now_ns - admit->waits_ns < ACTIVE_NS;
+  if (admit->p999_ns == 0) {
+    admit->start = ADMIT_WHOLE; /* no clients */
+  } else if (waits) {
+    admit->start = least(admit->start + ADMIT_START_RISE, ADMIT_WHOLE);
+  } else if (admit->start > ADMIT_FIRST) {
+    admit->start -= least(ADMIT_START_RISE, admit->start - ADMIT_FIRST);
+  }
+}
+
 void admit_tick(struct admit *admit, const struct admit_settings *settings, uint64_t now_ns) {
   if (now_ns < admit->look_ns) {
     return;
@@ -30,11 +46,12 @@ void admit_tick(struct admit *admit, const struct admit_settings *settings, uint
   bool bad = admit->p999_ns >= settings->target_ns;
   bool bad_lately = admit->slow * 1000u > admit->all || settings->target_ns == 0;
   if (!bad) {
-    admit->level = admit->level + ADMIT_RISE < ADMIT_WHOLE ? admit->level + ADMIT_RISE : ADMIT_WHOLE;
+    admit->level = least(admit->level + ADMIT_RISE, ADMIT_WHOLE);
   } else if (bad_lately) {
-    admit->level /= 2;
+    admit->level = least(admit->level, admit->start) / 2;
   }
-  ASSERT(admit->level <= ADMIT_WHOLE);
+  start_look(admit, now_ns);
+  ASSERT(admit->level <= ADMIT_WHOLE && admit->start <= ADMIT_WHOLE);
   admit->slow = admit->all = 0;
   admit->look_ns = now_ns + LOOK_NS;
 }
@@ -67,8 +84,7 @@ bool admit_may(struct admit *admit, const struct admit_settings *settings, enum 
                uint32_t other_held_back, uint64_t now_ns, uint64_t *due_ns) {
   ASSERT(kind < ADMIT_KINDS && other_held_back <= ADMIT_WHOLE);
   struct admit_line *line = &admit->lines[kind];
-  uint32_t other = ADMIT_WHOLE - other_held_back;
-  uint32_t level = other < admit->level ? other : admit->level;
+  uint32_t level = least(least(ADMIT_WHOLE - other_held_back, admit->level), admit->start);
   line->asked_ns = now_ns;
   if (PLANTED(starves) && level == 0) {
     *due_ns = now_ns + LOOK_NS;
@@ -76,18 +92,21 @@ bool admit_may(struct admit *admit, const struct admit_settings *settings, enum 
   }
   uint64_t rate = rate_at(settings, level);
   uint64_t share = rate / sharers(admit, kind, now_ns);
-  return pace_may_spend(&line->pace, rate > 0 && share == 0 ? 1 : share, now_ns, due_ns);
+  bool may = pace_may_spend(&line->pace, rate > 0 && share == 0 ? 1 : share, now_ns, due_ns);
+  admit->waits_ns = may ? admit->waits_ns : now_ns;
+  return may;
 }
 
 void admit_spend(struct admit *admit, const struct admit_settings *settings, enum admit_kind kind, uint64_t bytes) {
   ASSERT(kind < ADMIT_KINDS);
   admit->lines[kind].spent_bytes += bytes;
-  pace_spend(&admit->lines[kind].pace, settings->bytes_per_s, bytes);
+  pace_spend(&admit->lines[kind].pace, settings->bytes_per_s, ADMIT_SLICE_BYTES + bytes);
 }
 
 void admit_describe(const struct admit *admit, const struct admit_settings *settings, struct admit_view *out) {
   *out = (struct admit_view){.level = admit->level,
-                             .bytes_per_s = rate_at(settings, admit->level),
+                             .start = admit->start,
+                             .bytes_per_s = rate_at(settings, least(admit->level, admit->start)),
                              .p999_ns = admit->p999_ns,
                              .target_ns = settings->target_ns};
   for (uint32_t i = 0; i < ADMIT_KINDS; i++) {

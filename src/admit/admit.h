@@ -10,8 +10,12 @@
  *         is not, but the last second was good:                 it stays until the minute has forgotten
  *
  * So it falls as fast as latencies get worse, does not fall twice for one bad moment, and comes back when a minute was
- * good; without clients it is whole. Kinds that want to work share evenly. Work with another node goes by the lower of
- * both levels (heartbeats tell): a node that joins has no clients of its own whose latencies could hold it back.
+ * good. Kinds that want to work share evenly. Work with another node goes by the lower of both levels (heartbeats
+ * tell): a node that joins has no clients of its own whose latencies could hold it back.
+ *
+ * The level says what clients have borne, not what they would bear. So there is a start as well, that no work goes
+ * beyond: from ADMIT_FIRST it rises by ADMIT_START_RISE in each second in which somebody was made to wait, falls back
+ * when nobody is, and the halving begins there. Where there are no clients it is whole at once.
  *
  * INVARIANTS: what is granted to one kind never falls below the floor's share of it, so all work ends; all kinds
  * together take no more in a second than `bytes_per_s`, but for what a slice takes beyond what it was granted: that is
@@ -24,8 +28,10 @@
 #include "base/window.h"
 
 #define ADMIT_WHOLE 1000u /* levels are in thousandths */
-#define ADMIT_FIRST 250u  /* the level at the start, when nothing is known */
 #define ADMIT_RISE 50u
+#define ADMIT_FIRST 50u /* what work begins with */
+#define ADMIT_START_RISE 10u
+#define ADMIT_SLICE_BYTES 1024u /* what a slice takes besides its bytes: a read, a message, a commit */
 
 enum admit_kind {
   ADMIT_GROW = 0, /* reading the store once, for the Merkle tree */
@@ -50,6 +56,8 @@ struct admit_line {
 
 struct admit {
   uint32_t level;
+  uint32_t start;
+  uint64_t waits_ns;  /* when somebody was made to wait last; 0: never */
   uint64_t p999_ns;   /* of the last minute, when it was looked at last */
   uint64_t look_ns;   /* when it is to be next */
   uint64_t slow, all; /* requests since then: those that did not meet the target, and all */
@@ -67,12 +75,14 @@ void admit_tick(struct admit *admit, const struct admit_settings *settings, uint
  * that takes part is held back by, see admit_held_back; 0: none takes part. */
 bool admit_may(struct admit *admit, const struct admit_settings *settings, enum admit_kind kind,
                uint32_t other_held_back, uint64_t now_ns, uint64_t *due_ns);
+/* A slice has been worked on. */
 void admit_spend(struct admit *admit, const struct admit_settings *settings, enum admit_kind kind, uint64_t bytes);
 /* What the level lacks of the whole. */
 uint32_t admit_held_back(const struct admit *admit);
 
 struct admit_view {
-  uint32_t level;       /* of ADMIT_WHOLE */
+  uint32_t level;       /* of ADMIT_WHOLE: what latencies allow */
+  uint32_t start;       /* the same: how far work has come in its start */
   uint64_t bytes_per_s; /* that all kinds together are granted, but for what others hold back; 0: no limit */
   uint64_t p999_ns;     /* of the last minute; 0: nobody has asked anything */
   uint64_t target_ns;

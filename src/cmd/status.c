@@ -284,6 +284,8 @@ static void print_background(const json_t *document) {
   printf("background work may take %s/s", figure_bytes(figure, field_number(background, "bytes_per_second")));
   if (level < LEVEL_WHOLE) {
     printf(" (%slevel %" PRIu64 " of %u%s)", terminal_on(STYLE_YELLOW), level, LEVEL_WHOLE, terminal_off());
+  } else if (field_number(background, "start") < LEVEL_WHOLE) {
+    printf(" to begin with, and more the longer it has to wait");
   }
   printf("; p99.9 of the last minute %" PRIu64 ".%" PRIu64 " ms, wanted below %" PRIu64 " ms\n", p999_us / 1000,
          p999_us / 100 % 10, field_number(background, "target_us") / 1000);

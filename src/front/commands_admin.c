@@ -199,8 +199,10 @@ static void info_background(const struct front *front, struct output *out) {
   struct waiting waiting = waiting_work(front);
   const struct heartbeat *health = shard_health(front_shard(front));
   shard_background(front_shard(front), &view);
-  output_format(out, "background_level_permille:%" PRIu32 "\r\nbackground_bytes_per_second:%" PRIu64 "\r\n", view.level,
-                view.bytes_per_s);
+  output_format(out,
+                "background_level_permille:%" PRIu32 "\r\nbackground_start_permille:%" PRIu32
+                "\r\nbackground_bytes_per_second:%" PRIu64 "\r\n",
+                view.level, view.start, view.bytes_per_s);
   output_format(out, "background_p999_usec:%" PRIu64 "\r\nbackground_target_usec:%" PRIu64 "\r\n", view.p999_ns / 1000u,
                 view.target_ns / 1000u);
   output_format(out, "background_waiting_tree_permille:%" PRIu32 "\r\n", waiting.tree_permille);

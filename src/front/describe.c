@@ -262,9 +262,10 @@ static json_t *json_background(const struct front *front) {
                 json_count(view.spent_bytes[ADMIT_EXCHANGE]), "transfer", json_count(view.spent_bytes[ADMIT_TRANSFER]),
                 "hints", json_count(view.spent_bytes[ADMIT_HINTS]), "scrub", json_count(view.spent_bytes[ADMIT_SCRUB]),
                 "reap", json_count(view.spent_bytes[ADMIT_REAP]));
-  return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o}", "level", (json_int_t)view.level, "bytes_per_second",
-                   json_count(view.bytes_per_s), "p999_us", json_count(view.p999_ns / 1000u), "target_us",
-                   json_count(view.target_ns / 1000u), "waiting", to_do, "spent_bytes", spent);
+  return json_pack("{s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "level", (json_int_t)view.level, "start",
+                   (json_int_t)view.start, "bytes_per_second", json_count(view.bytes_per_s), "p999_us",
+                   json_count(view.p999_ns / 1000u), "target_us", json_count(view.target_ns / 1000u), "waiting", to_do,
+                   "spent_bytes", spent);
 }
 
 json_t *describe_status(const struct front *front) {

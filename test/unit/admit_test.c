@@ -39,34 +39,86 @@ static void pass(uint32_t seconds, uint32_t requests, uint64_t took_ns) {
   }
 }
 
-/* What a kind, that always has some to do, takes in so many seconds, in slices of that size. */
+/* What a kind, that always has some to do, takes in so many seconds, in slices of that size, with what slices cost. */
 static uint64_t work(enum admit_kind kind, uint32_t seconds, uint64_t slice) {
   uint64_t end_ns = now_ns + seconds * SECOND;
-  uint64_t before = admit.lines[kind].spent_bytes;
+  uint64_t taken = 0;
   while (now_ns < end_ns) {
     uint64_t due_ns = now_ns + MS;
     if (admit_may(&admit, &settings, kind, 0, now_ns, &due_ns)) {
       admit_spend(&admit, &settings, kind, slice);
+      taken += slice + ADMIT_SLICE_BYTES;
       due_ns = now_ns;
     }
     assert_true(due_ns <= now_ns + SECOND); /* it is asked again soon */
     now_ns = due_ns;
   }
-  return admit.lines[kind].spent_bytes - before;
+  return taken;
 }
 
 static void assert_about(uint64_t value, uint64_t wanted) {
   assert_in_range(value, wanted - wanted / 10, wanted + wanted / 10);
 }
 
-static void without_clients_the_level_rises_to_the_whole(void **state) {
+static void without_clients_all_is_granted(void **state) {
   (void)state;
-  assert_int_equal(admit.level, ADMIT_FIRST);
-  pass((ADMIT_WHOLE - ADMIT_FIRST) / ADMIT_RISE - 1, 0, 0);
-  assert_true(admit.level < ADMIT_WHOLE);
-  pass(2, 0, 0);
-  assert_int_equal(admit.level, ADMIT_WHOLE);
+  pass(1, 0, 0);
+  (void)work(ADMIT_TRANSFER, 2, 100000); /* what had gathered before */
   assert_about(work(ADMIT_TRANSFER, 10, 100000), 10 * settings.bytes_per_s);
+}
+
+/* A second in which somebody is made to wait. */
+static void strive(uint32_t seconds, uint32_t requests, uint64_t took_ns) {
+  for (uint32_t i = 0; i < seconds; i++) {
+    (void)work(ADMIT_EXCHANGE, 1, 10000);
+    now_ns -= SECOND;
+    pass(1, requests, took_ns);
+  }
+}
+
+static void where_there_are_clients_work_begins_with_little_and_rises_while_somebody_waits(void **state) {
+  (void)state;
+  pass(60, 100, MS);
+  assert_int_equal(admit.start, ADMIT_FIRST);
+  assert_int_equal(admit.level, ADMIT_WHOLE);
+  strive(10, 100, MS);
+  assert_int_equal(admit.start, ADMIT_FIRST + 10 * ADMIT_START_RISE);
+  (void)work(ADMIT_EXCHANGE, 2, 10000); /* what had gathered before */
+  uint64_t rate = settings.bytes_per_s - BACKGROUND_FLOOR_BYTES;
+  assert_about(work(ADMIT_EXCHANGE, 1, 10000), BACKGROUND_FLOOR_BYTES + rate * admit.start / ADMIT_WHOLE);
+  strive((ADMIT_WHOLE - admit.start) / ADMIT_START_RISE, 100, MS);
+  assert_int_equal(admit.start, ADMIT_WHOLE);
+}
+
+static void when_nobody_waits_it_falls_back(void **state) {
+  (void)state;
+  pass(1, 100, MS);
+  strive(20, 100, MS);
+  uint32_t before = admit.start;
+  assert_true(before > ADMIT_FIRST);
+  pass(3, 100, MS);
+  assert_true(admit.start < before);
+  pass(60, 100, MS);
+  assert_int_equal(admit.start, ADMIT_FIRST);
+}
+
+static void the_halving_begins_at_what_work_has_come_to(void **state) {
+  (void)state;
+  pass(1, 100, MS);
+  strive(15, 100, MS);
+  uint32_t before = admit.start;
+  strive(1, 100, TARGET);
+  assert_int_equal(admit.level, before / 2);
+}
+
+/* A thousand small slices are more work than one that is as large. */
+static void a_slice_costs_something_besides_its_bytes(void **state) {
+  (void)state;
+  pass(1, 0, 0);
+  (void)work(ADMIT_HINTS, 2, 1); /* what had gathered before */
+  uint64_t before = admit.lines[ADMIT_HINTS].spent_bytes;
+  assert_about(work(ADMIT_HINTS, 10, 1), 10 * settings.bytes_per_s);
+  assert_about((admit.lines[ADMIT_HINTS].spent_bytes - before) * (1 + ADMIT_SLICE_BYTES), 10 * settings.bytes_per_s);
 }
 
 static void quick_requests_do_not_hold_it_back(void **state) {
@@ -129,7 +181,7 @@ static void a_rate_below_the_floor_is_kept(void **state) {
 
 static void one_bad_moment_halves_it_once_and_a_good_minute_brings_it_back(void **state) {
   (void)state;
-  pass(60, 100, MS);
+  pass(1, 0, 0);
   pass(1, 100, TARGET);
   assert_int_equal(admit.level, ADMIT_WHOLE / 2);
   pass(45, 100, MS);
@@ -173,7 +225,7 @@ static void kinds_that_want_to_work_share_evenly_and_none_starves(void **state) 
       uint64_t slice = kind == 0 ? 100000 : 1000;
       while (admit_may(&admit, &settings, kind, 0, now_ns, &due_ns)) {
         admit_spend(&admit, &settings, kind, slice);
-        spent[kind] += now_ns < start_ns ? 0 : slice;
+        spent[kind] += now_ns < start_ns ? 0 : slice + ADMIT_SLICE_BYTES;
       }
     }
   }
@@ -200,7 +252,7 @@ static void work_with_a_node_whose_clients_wait_goes_by_its_level(void **state) 
   for (; now_ns < end_ns; now_ns += MS) {
     while (admit_may(&admit, &settings, ADMIT_TRANSFER, ADMIT_WHOLE, now_ns, &due_ns)) {
       admit_spend(&admit, &settings, ADMIT_TRANSFER, 1000);
-      spent += 1000;
+      spent += 1000 + ADMIT_SLICE_BYTES;
     }
   }
   assert_about(spent, UINT64_C(21) * BACKGROUND_FLOOR_BYTES);
@@ -221,11 +273,13 @@ static void without_a_rate_all_is_granted(void **state) {
 static void it_says_what_it_grants_and_why(void **state) {
   (void)state;
   struct admit_view view;
-  pass(60, 100, 20 * MS);
+  pass(1, 0, 0);
+  pass(9, 100, 20 * MS);
   admit_spend(&admit, &settings, ADMIT_HINTS, 12345);
   admit_describe(&admit, &settings, &view);
   assert_int_equal(view.level, ADMIT_WHOLE);
-  assert_int_equal(view.bytes_per_s, settings.bytes_per_s);
+  assert_int_equal(view.start, ADMIT_WHOLE - 9 * ADMIT_START_RISE);
+  assert_about(view.bytes_per_s, settings.bytes_per_s);
   assert_int_equal(view.target_ns, TARGET);
   assert_about(view.p999_ns, 20 * MS);
   assert_int_equal(view.spent_bytes[ADMIT_HINTS], 12345);
@@ -237,7 +291,11 @@ static void it_says_what_it_grants_and_why(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup(without_clients_the_level_rises_to_the_whole, begin),
+      cmocka_unit_test_setup(without_clients_all_is_granted, begin),
+      cmocka_unit_test_setup(where_there_are_clients_work_begins_with_little_and_rises_while_somebody_waits, begin),
+      cmocka_unit_test_setup(when_nobody_waits_it_falls_back, begin),
+      cmocka_unit_test_setup(the_halving_begins_at_what_work_has_come_to, begin),
+      cmocka_unit_test_setup(a_slice_costs_something_besides_its_bytes, begin),
       cmocka_unit_test_setup(quick_requests_do_not_hold_it_back, begin),
       cmocka_unit_test_setup(slow_requests_bring_it_down_to_the_floor_within_seconds, begin),
       cmocka_unit_test_setup(one_slow_request_in_a_thousand_is_none_too_many, begin),

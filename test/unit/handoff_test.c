@@ -135,7 +135,7 @@ static void what_is_on_disk_is_counted_delivered_and_deleted(void **state) {
 static void a_batch_waits_until_it_is_granted(void **state) {
   (void)state;
   begin();
-  core.tunables.background.bytes_per_s = 50;
+  core.tunables.background.bytes_per_s = 500;
   (void)add_hint("a");
   (void)add_hint("b");
   tick();

@@ -706,7 +706,7 @@ static void receiving_is_throttled(void **state) {
     assert_true(core.now_ns - start_ns < 60000 * MS);
   }
   uint64_t took_ms = (core.now_ns - start_ns) / MS;
-  uint64_t bytes = world.pulled_bytes + UINT64_C(4) * gained_count() * FRAME_HEADER_BYTES;
+  uint64_t bytes = world.pulled_bytes + UINT64_C(4) * gained_count() * (FRAME_HEADER_BYTES + ADMIT_SLICE_BYTES);
   assert_true(bytes > 80000);
   /* A second's worth may go at once. */
   assert_true(took_ms >= (bytes - 10000) * 1000 / 10000 * 9 / 10);
