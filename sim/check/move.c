@@ -86,7 +86,12 @@ bool move_is_given_up(struct run *run, uint32_t from, uint32_t node, uint32_t nu
   const struct version *version = &run->oracle.versions[number];
   const struct oracle_key *key = &run->oracle.keys[version->key];
   const struct shard *shard = run->world->nodes[node].shard;
-  if (!admin_is_removed(run->admin, from) || admin_is_removed(run->admin, node) || !run->world->nodes[node].alive) {
+  const struct standing *standing = layouts_since(run->layouts, node, run->world->now_ns, 0);
+  if (!run->world->nodes[node].alive || standing == NULL) {
+    return false;
+  }
+  uint64_t members = layouts_get(run->layouts, standing->base)->members;
+  if ((members >> from & 1) != 0 || (members >> node & 1) == 0) {
     return false;
   }
   if (!admin_has_been_down(run->admin, from) && !has_left_out(run, node, from)) {
@@ -96,11 +101,7 @@ bool move_is_given_up(struct run *run, uint32_t from, uint32_t node, uint32_t nu
   if (!version->stamped || key->times[version->place] > shard_floor(shard, partition)) {
     return false;
   }
-  uint64_t removed = 0;
-  for (uint32_t i = 0; i < run->world->node_count; i++) {
-    removed |= admin_is_removed(run->admin, i) ? UINT64_C(1) << i : 0;
-  }
-  return oracle_give_up(&run->oracle, number, removed);
+  return oracle_give_up(&run->oracle, number, ~members);
 }
 
 /* -- dropping ------------------------------------------------------------------------------ */
