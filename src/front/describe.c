@@ -221,6 +221,7 @@ static json_t *json_scrub(const struct front *front) {
   json_object_set_new(object, "complete_age_ms", json_age(view.whole_age_ms));
   json_object_set_new(object, "bytes", json_count(stats->scrub_bytes));
   json_object_set_new(object, "gaps", json_count(stats->scrub_gaps));
+  json_object_set_new(object, "hint_gaps", json_count(stats->hint_gaps));
   json_object_set_new(object, "damaged", json_count(stats->damaged));
   json_object_set_new(object, "healing", json_count(view.healing));
   json_object_set_new(object, "healed", json_count(stats->healed));

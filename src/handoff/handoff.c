@@ -368,6 +368,7 @@ static void batch_scanned(struct handoff *handoff, struct step *step, const stru
 }
 
 void handoff_scan_done(struct handoff *handoff, struct step *step, const struct event *event) {
+  step->stats->hint_gaps += event->scan.gap ? 1 : 0;
   if (handoff->state == HANDOFF_COUNTING) {
     count_done(handoff, step, event);
     show_totals(handoff, step);

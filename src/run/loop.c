@@ -231,7 +231,7 @@ static void node_say_loss(struct node *node) {
 
 static void node_say_damage(struct node *node) {
   const struct shard_stats *stats = shard_stats(node->shard);
-  uint64_t found = stats->damaged + stats->scrub_gaps;
+  uint64_t found = stats->damaged + stats->scrub_gaps + stats->hint_gaps;
   char why[DISK_WHY];
   if (found == node->damage_told && stats->damaged_lost == node->lost_told) {
     return;
@@ -239,8 +239,10 @@ static void node_say_damage(struct node *node) {
   disk_failure(node->disk, why);
   log_line(LOG_LEVEL_WARN,
            "damage in the store: %" PRIu64 " records found damaged since the start, %" PRIu64
-           " made whole from other replicas, %" PRIu64 " lost (no other replica had them); check the device%s%s",
-           stats->damaged, stats->healed, stats->damaged_lost, why[0] != '\0' ? ": " : "", why);
+           " made whole from other replicas, %" PRIu64
+           " lost (no other replica had them); hints that can not be read met "
+           "%" PRIu64 " times; check the device%s%s",
+           stats->damaged, stats->healed, stats->damaged_lost, stats->hint_gaps, why[0] != '\0' ? ": " : "", why);
   node->damage_told = found;
   node->lost_told = stats->damaged_lost;
 }

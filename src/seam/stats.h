@@ -20,6 +20,7 @@
   X(reads_siblings, "gets that saw siblings")                                  \
   X(hedges, "stand-ins asked because a replica was slow")                      \
   X(hints_kept, "hints written for others")                                    \
+  X(hint_gaps, "times that hints were met with that can not be read: what they held is lost, unless replicas have it") \
   X(hints_delivered, "hints handed to their owner and deleted")                \
   X(hints, "hints now kept")                                                   \
   X(hint_oldest_ms, "wall-clock time of the oldest hint at the most, 0 none")              \

@@ -132,6 +132,25 @@ static void what_is_on_disk_is_counted_delivered_and_deleted(void **state) {
   end();
 }
 
+/* The hint that can not be read is passed over: nobody can say whose it was, or what was in it. */
+static void a_hint_that_can_not_be_read_is_told_and_holds_up_nobody(void **state) {
+  (void)state;
+  begin();
+  (void)add_hint("a");
+  struct event event = {.kind = EVENT_SCAN_DONE, .scan = {.entries = entries, .count = 1, .end = true, .gap = true}};
+  tick();
+  struct step step = core_step();
+  handoff_scan_done(handoff, &step, &event);
+  assert_int_equal(hint_count(), 1);
+  assert_int_equal(core.stats.hint_gaps, 1);
+  tick();
+  scanned(1, true);
+  acknowledge(sent(0), ERR_OK);
+  assert_int_equal(take_drops(), 1);
+  assert_int_equal(core.stats.hint_gaps, 1);
+  end();
+}
+
 static void a_batch_waits_until_it_is_granted(void **state) {
   (void)state;
   begin();
@@ -348,6 +367,7 @@ static void an_owner_without_hints_makes_room_for_another(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_is_on_disk_is_counted_delivered_and_deleted),
+      cmocka_unit_test(a_hint_that_can_not_be_read_is_told_and_holds_up_nobody),
       cmocka_unit_test(a_batch_waits_until_it_is_granted),
       cmocka_unit_test(hints_for_a_node_whose_clients_wait_go_slowly),
       cmocka_unit_test(a_hint_made_while_those_on_disk_are_counted_is_delivered_though_the_scan_missed_it),
