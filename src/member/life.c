@@ -212,12 +212,16 @@ void life_look(struct member *member, struct step *step) {
   }
 }
 
+/* Before it knows the buckets it takes keys with many replicas for others'. */
+static bool is_made_good(const struct member *member) {
+  return member->layout.progress.resynced && layout_progress_is_current(member) && life_is_informed(member);
+}
+
 void life_tick(struct member *member, struct step *step) {
   struct life *life = &member->life;
   life->begun_ns = life->begun_ns == 0 ? step->now_ns : life->begun_ns;
   life_look(member, step);
-  if (life->lost != 0 && !life->clearing && !life->loss_dirty && !life->loss_storing &&
-      member->layout.progress.resynced && layout_progress_is_current(member)) {
+  if (life->lost != 0 && !life->clearing && !life->loss_dirty && !life->loss_storing && is_made_good(member)) {
     life->clearing = true;
     life->clearing = loss_store(member, step);
   }

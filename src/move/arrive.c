@@ -226,6 +226,11 @@ static void batch_done(struct move *move, struct step *step, struct arrival *arr
   go(move, step, arrival);
 }
 
+/* Of an old copy it is looked at both ways: there may be what has been deleted since, and forgotten. */
+static bool is_two_sided(const struct move *move, const struct step *step, const struct arrival *arrival) {
+  return arrival->checking && move->lost != 0 && step->lost_little && arrival->batch_floor != 0;
+}
+
 /* -- objects ---------------------------------------------------------------------------------- */
 
 static uint64_t op_request(const struct move *move, const struct arrival *arrival, uint32_t index) {
@@ -238,11 +243,13 @@ static struct bytes op_key(const struct arrival *arrival, const struct op *op) {
   return (struct bytes){arrival->listing->data + op->key_offset, op->key_size};
 }
 
+/* `floor`: what is as old, and here, and not in the object, is dead; 0: it is not to be said. */
 static void op_write(const struct move *move, struct step *step, struct arrival *arrival, uint32_t index,
-                     struct bytes key, struct bytes object, struct blob *object_blob) {
+                     struct bytes key, struct bytes object, struct blob *object_blob, uint64_t floor) {
   arrival->ops[index].state = OP_WRITING;
   struct message write = {
-      .type = MESSAGE_WRITE,
+      .type = floor == 0 ? MESSAGE_WRITE : MESSAGE_BURY,
+      .floor = floor,
       .request = op_request(move, arrival, index),
       .key = key,
       .object = object,
@@ -299,10 +306,6 @@ static void op_done(struct move *move, struct step *step, struct arrival *arriva
 }
 
 /* -- what is here, and not there --------------------------------------------------------------- */
-
-static bool is_two_sided(const struct move *move, const struct step *step, const struct arrival *arrival) {
-  return arrival->checking && move->lost != 0 && step->lost_little && arrival->batch_floor != 0;
-}
 
 static void own_scan(const struct move *move, struct step *step, struct arrival *arrival) {
   uint32_t unit = (uint32_t)(arrival - move->arrivals);
@@ -445,7 +448,8 @@ static void op_fetched(struct move *move, struct step *step, struct arrival *arr
   }
   move->moving_bytes += message->object.size;
   arrival->due_ns = step->now_ns + MOVE_ANSWER_NS;
-  op_write(move, step, arrival, index, op_key(arrival, op), message->object, message->object_blob);
+  op_write(move, step, arrival, index, op_key(arrival, op), message->object, message->object_blob,
+           is_two_sided(move, step, arrival) ? message->floor : 0);
 }
 
 /* -- what has been pulled ----------------------------------------------------------------------- */
@@ -498,7 +502,7 @@ static void batch_begin(struct move *move, struct step *step, struct arrival *ar
       op_offer(move, step, arrival, index, entry.digest);
     } else {
       move->moving_bytes += entry.object.size;
-      op_write(move, step, arrival, index, entry.key, entry.object, NULL);
+      op_write(move, step, arrival, index, entry.key, entry.object, NULL, 0);
     }
   }
   ASSERT(arrival->op_count <= MOVE_BATCH_MAX);

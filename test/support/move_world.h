@@ -176,6 +176,23 @@ static inline enum err hold_merged(uint32_t node, struct bytes key, struct bytes
   return ERR_OK;
 }
 
+/* What the sender has of the key and how far he knows all of it goes for both. */
+static inline void hold_buried(uint32_t node, struct bytes key, struct bytes object, uint64_t floor) {
+  struct held *held = held_find(node, 0, key);
+  assert_non_null(held);
+  struct holding mine = {blob_bytes(held->object), held->object, 0};
+  struct holding theirs = {object, NULL, floor};
+  struct blob *merged = NULL;
+  assert_int_equal(
+      holding_merge(core.scratch, &core.pool, &mine, &theirs, RESOLVE_SIBLINGS, &core.version_stats, &merged), ERR_OK);
+  if (merged == NULL) {
+    held_drop(held);
+  } else {
+    blob_put(held->object);
+    held->object = merged;
+  }
+}
+
 /* -- what is told to the mover --------------------------------------------------------------- */
 
 static inline struct mail *mail_add(enum mail_kind kind) {
@@ -260,6 +277,7 @@ static inline void answer_message(uint32_t node, const struct message *message) 
     struct mail *mail = answer(node, MESSAGE_READ_REPLY, message->request, ERR_OK);
     mail->message.object_blob = held == NULL ? NULL : blob_get(held->object);
     mail->message.object = blob_bytes(mail->message.object_blob);
+    mail->message.floor = world.floor;
   } else if (message->type == MESSAGE_OFFER) {
     world.offers_own += node == SELF ? 1 : 0;
     (void)answer(node, MESSAGE_WRITE_ACK, message->request, same ? ERR_OK : ERR_ABSENT);
@@ -269,10 +287,9 @@ static inline void answer_message(uint32_t node, const struct message *message) 
     err = err == ERR_OK ? hold_merged(node, message->key, message->object) : err;
     (void)answer(node, MESSAGE_WRITE_ACK, message->request, err);
   } else if (message->type == MESSAGE_BURY) {
-    assert_int_equal(message->object.size, 0);
-    world.buried += 1;
-    if (held != NULL && object_dead(blob_bytes(held->object), BYTES_NONE, message->floor) == PRUNED_ALL) {
-      held_drop(held);
+    world.buried += message->object.size == 0 ? 1 : 0;
+    if (held != NULL) {
+      hold_buried(node, message->key, message->object, message->floor);
     }
     (void)answer(node, MESSAGE_WRITE_ACK, message->request, world.refuses[node]);
   } else if (message->type == MESSAGE_OBJECT_DROP || message->type == MESSAGE_HINT_DROP) {

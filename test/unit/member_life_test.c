@@ -103,6 +103,32 @@ static void an_emptied_directory_is_noticed(void **state) {
   }
 }
 
+/* By what it knows before then it replicates less than it does. */
+static void a_loss_is_not_made_good_before_the_buckets_are_known(void **state) {
+  (void)state;
+  const struct bytes name = BYTES_LITERAL("cart");
+  for (uint64_t seed = 0; seed < 20; seed++) {
+    form_written(1090 + seed, 3);
+    struct bucket_props props = bucket_props_default();
+    props.n = 5;
+    enum err err = ERR_OK;
+    WITH(0, err = member_set_bucket(node->member, &step, name, &props));
+    assert_int_equal(err, ERR_OK);
+    write_for(3, 5 * SECOND);
+    node_crash(1);
+    node_empty(1);
+    node_start(1);
+    while (member_loss(member_of(1)) == LOSS_NONE) {
+      run(MS);
+    }
+    while (member_loss(member_of(1)) != LOSS_NONE) {
+      run(MS);
+    }
+    assert_int_equal(bucket_find(member_buckets(member_of(1)), name).n, 5);
+    assert_int_equal(losses(), 1);
+  }
+}
+
 /* On their disks. */
 static void the_others_know_it_after_their_own_restart(void **state) {
   (void)state;
@@ -257,6 +283,7 @@ int main(void) {
       cmocka_unit_test(the_others_know_it_after_their_own_restart),
       cmocka_unit_test(a_node_answers_for_nothing_until_all_have_told_or_have_had_time_to),
       cmocka_unit_test(a_loss_is_noticed_late_rather_than_not_at_all),
+      cmocka_unit_test(a_loss_is_not_made_good_before_the_buckets_are_known),
       cmocka_unit_test(a_loss_lasts_over_restarts_until_it_is_made_good),
       cmocka_unit_test(a_loss_that_could_not_be_stored_is_stored_before_any_later_mark),
       cmocka_unit_test(a_copy_that_was_taken_while_a_loss_was_made_good_is_another_loss),
