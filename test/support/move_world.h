@@ -193,6 +193,15 @@ static inline void hold_buried(uint32_t node, struct bytes key, struct bytes obj
   }
 }
 
+/* An object that the nodes hold, each the same. */
+static inline struct blob *spread(const char *key, const uint32_t *nodes, const char *value) {
+  struct blob *object = object_of(NULL, 2, value);
+  for (uint32_t i = 0; nodes[i] != 0; i++) {
+    hold_text(nodes[i], 0, key, object);
+  }
+  return object;
+}
+
 /* -- what is told to the mover --------------------------------------------------------------- */
 
 static inline struct mail *mail_add(enum mail_kind kind) {

@@ -1,0 +1,93 @@
+/* The mover of a node whose directory is an old copy: what it has too much. */
+#include "support/move_world.h"
+
+#include "support/core_floor.h"
+
+static void hold_new(uint32_t node, const char *key) {
+  struct blob *object = object_of(NULL, 2, "v");
+  hold_text(node, 0, key, object);
+  blob_put(object);
+}
+
+/* In batches of two, with own keys before, between and behind those of the source. */
+static void what_an_old_copy_has_too_much_goes_where_the_source_knows_it_to_be_dead(void **state) {
+  (void)state;
+  for (uint32_t little = 0; little <= 1; little++) {
+    world_begin();
+    layouts_make(IDS(1, 2, 3), NOBODY, NOBODY);
+    layouts_settle();
+    world.batch = 2;
+    char names[60][32];
+    for (uint32_t i = 0; i < 60; i++) {
+      (void)snprintf(names[i], sizeof names[i], "{%u}:%u", i % 3, i);
+      if (i % 2 == 0) {
+        blob_put(spread(names[i], IDS(1, 2, 3), "v"));
+      } else if (i < 50) {
+        hold_new(SELF, names[i]);
+      }
+    }
+    world.floor = hlc_tick(&core.hlc, WALL_MS);
+    for (uint32_t i = 51; i < 60; i += 2) {
+      hold_new(SELF, names[i]);
+    }
+    core.lost = 7;
+    core.lost_little = little == 1;
+    struct step step = core_step();
+    floors_look(world.floors, &step);
+    run(5000 * MS);
+    floors_store(world.floors);
+    assert_true(is_complete());
+    assert_int_equal(world.buried,
+                     little == 1 ? 25 + 2 * 5 : 0); /* what is young stays, and is looked at for each source */
+    for (uint32_t i = 0; i < 60; i++) {
+      bool dead = i % 2 == 1 && i < 50 && little == 1;
+      assert_int_equal(held_digest(SELF, names[i]) == 0, dead);
+    }
+    world_end();
+  }
+}
+
+/* Of the keys that both have: every second one has a version too much that is old. */
+static void what_an_old_copy_has_too_much_of_a_key_goes_too(void **state) {
+  (void)state;
+  for (uint32_t little = 0; little <= 1; little++) {
+    world_begin();
+    layouts_make(IDS(1, 2, 3), NOBODY, NOBODY);
+    layouts_settle();
+    uint64_t whole[20];
+    for (uint32_t i = 0; i < 20; i++) {
+      char name[32];
+      (void)snprintf(name, sizeof name, "both:%u", i);
+      struct blob *dead = object_of(NULL, 3, "deleted since");
+      struct blob *object = object_of(NULL, 2, "v");
+      whole[i] = object_digest(blob_bytes(object));
+      hold_text(2, 0, name, object);
+      hold_text(3, 0, name, object);
+      hold_text(SELF, 0, name, i % 2 == 0 ? dead : object);
+      blob_put(dead);
+      blob_put(object);
+    }
+    world.floor = hlc_tick(&core.hlc, WALL_MS);
+    core.lost = 7;
+    core.lost_little = little == 1;
+    struct step step = core_step();
+    floors_look(world.floors, &step);
+    run(5000 * MS);
+    floors_store(world.floors);
+    assert_true(is_complete());
+    for (uint32_t i = 0; i < 20; i++) {
+      char name[32];
+      (void)snprintf(name, sizeof name, "both:%u", i);
+      assert_int_equal(held_digest(SELF, name) == whole[i], little == 1 || i % 2 == 1);
+    }
+    world_end();
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(what_an_old_copy_has_too_much_goes_where_the_source_knows_it_to_be_dead),
+      cmocka_unit_test(what_an_old_copy_has_too_much_of_a_key_goes_too),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
