@@ -18,6 +18,7 @@ struct layouts {
   struct layout **list; /* owned */
   uint32_t count, capacity;
   struct log logs[RUN_NODES_MAX];
+  bool left_out[RUN_NODES_MAX];
 };
 
 struct layouts *layouts_new(struct run *run) {
@@ -106,6 +107,33 @@ static void tell_mark(struct layouts *layouts, uint32_t node, const struct shard
              view.mark.phase <= MARK_DONE ? phases[view.mark.phase] : "?");
 }
 
+/* Has it said all that a member of that base waits for before it goes on? */
+static bool is_abreast(const struct node *node, uint32_t base_count) {
+  static struct layout_view view;
+  if (!node->alive) {
+    return false;
+  }
+  shard_layout(node->shard, &view);
+  return view.mark.base_count >= base_count || (view.mark.target_count >= base_count && view.mark.phase >= MARK_READS);
+}
+
+/* The node has come to another base: who is out of that, and was not waited for? */
+static void note_left_out(struct layouts *layouts, uint32_t node, const struct standing *last,
+                          const struct standing *now) {
+  static struct layout_view view;
+  const struct world *world = layouts->run->world;
+  uint64_t out = layouts->list[last->base]->members & ~layouts->list[now->base]->members;
+  shard_layout(world->nodes[node].shard, &view);
+  for (uint32_t i = 0; i < world->node_count; i++) {
+    bool other = i != node && (out >> i & 1) != 0;
+    layouts->left_out[i] = layouts->left_out[i] || (other && !is_abreast(&world->nodes[i], view.mark.base_count));
+  }
+}
+
+bool layouts_is_left_out(const struct layouts *layouts, uint32_t node) {
+  return layouts->left_out[node];
+}
+
 void layouts_stepped(struct layouts *layouts, uint32_t node) {
   const struct shard *shard = layouts->run->world->nodes[node].shard;
   struct log *log = &layouts->logs[node];
@@ -123,6 +151,9 @@ void layouts_stepped(struct layouts *layouts, uint32_t node) {
   struct standing standing = {.since_ns = layouts->run->world->now_ns};
   standing.base = find(layouts, base);
   standing.target = find(layouts, target);
+  if (log->count > 0) {
+    note_left_out(layouts, node, &log->list[log->count - 1], &standing);
+  }
   if (log->count == log->capacity) {
     log->capacity = log->capacity == 0 ? 16 : 2 * log->capacity;
     log->list = realloc(log->list, log->capacity * sizeof log->list[0]);

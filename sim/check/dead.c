@@ -1,6 +1,7 @@
 /* dead: when an owner has forgotten a deletion, what its writer had seen is dead for good: no get returns it, no owner
  * takes it into its store. Keys of which a clock reached the limit of its entries are left out: there what was
- * superseded may come back; so is, where more is lost than can be made good, all that follows a loss. */
+ * superseded may come back; so is, where more is lost than can be made good, all that follows a loss: of keys with one
+ * replica each loss is. */
 #include <inttypes.h>
 
 #include "run.h"
@@ -29,8 +30,8 @@ static uint32_t dead_by(const struct run *run, uint32_t key, uint32_t number) {
 }
 
 static bool is_exempt(const struct run *run, uint32_t key) {
-  bool hostile = run->plan.profile == PROFILE_HOSTILE;
-  return run->oracle.keys[key].limit_reached || (run->oracle.any_destroyed && hostile);
+  bool for_good = run->plan.profile == PROFILE_HOSTILE || run->oracle.keys[key].props.n == 1;
+  return run->oracle.keys[key].limit_reached || (run->oracle.any_destroyed && for_good);
 }
 
 void dead_committed(struct run *run, uint32_t node, uint32_t key, const struct siblings *before,

@@ -61,27 +61,6 @@ static uint32_t least(uint32_t a, uint32_t b) {
 
 /* -- what was given up with a node --------------------------------------------------------- */
 
-static bool is_target_of(const struct run *run, uint32_t node, uint64_t at_ns) {
-  const struct standing *standing = layouts_since(run->layouts, node, 0, 0);
-  for (uint32_t i = 1; standing != NULL && standing->since_ns > at_ns; i++) {
-    standing = layouts_since(run->layouts, node, 0, i);
-  }
-  return standing != NULL && (layouts_get(run->layouts, standing->target)->members >> node & 1) != 0;
-}
-
-/* Has `node` come to a base without `other` when that one still took itself for a member? */
-static bool has_left_out(const struct run *run, uint32_t node, uint32_t other) {
-  const struct standing *standing = layouts_since(run->layouts, node, 0, 0);
-  for (uint32_t i = 1; standing != NULL; i++) {
-    bool without = (layouts_get(run->layouts, standing->base)->members >> other & 1) == 0;
-    if (without && is_target_of(run, other, standing->since_ns)) {
-      return true;
-    }
-    standing = layouts_since(run->layouts, node, 0, i);
-  }
-  return false;
-}
-
 bool move_is_given_up(struct run *run, uint32_t from, uint32_t node, uint32_t number) {
   const struct version *version = &run->oracle.versions[number];
   const struct oracle_key *key = &run->oracle.keys[version->key];
@@ -94,7 +73,7 @@ bool move_is_given_up(struct run *run, uint32_t from, uint32_t node, uint32_t nu
   if ((members >> from & 1) != 0 || (members >> node & 1) == 0) {
     return false;
   }
-  if (!admin_has_been_down(run->admin, from) && !has_left_out(run, node, from)) {
+  if (!admin_has_been_down(run->admin, from) && !layouts_is_left_out(run->layouts, from)) {
     return false;
   }
   uint32_t partition = position_partition(position_read(key->store_key.data), shard_ring(shard)->partition_count);

@@ -529,6 +529,11 @@ void strays_tick(struct move *move, struct step *step) {
     sweep->due_ns = step->now_ns + MOVE_LOOK_NS; /* none may speak of what goes */
     return;
   }
+  if (!sweep->begun && step->lost != 0) {
+    sweep->due_ns =
+        step->now_ns + MOVE_LOOK_NS; /* it may not know its buckets: what it takes for a stray may be its own */
+    return;
+  }
   if (!sweep->begun) {
     sweep_begin(move, step);
   }
