@@ -29,6 +29,7 @@ struct growth {
   uint64_t last;         /* `high` of its last positions */
   uint64_t due_ns;       /* WAITING */
   uint32_t doubts;       /* keys of which nobody knows what the store has */
+  uint32_t gaps;         /* scans that have passed over something */
   bool overdue;          /* the range has become another one: what is being scanned is not wanted */
   bool limited;          /* writes from `limit` on have not been noted */
   struct position limit;
@@ -272,6 +273,7 @@ void growth_scan_done(struct growth *growth, struct step *step, const struct eve
     return;
   }
   struct position through = scanned_through(growth, event);
+  growth->gaps += event->scan.gap ? 1 : 0;
   uint64_t bytes = 0;
   for (uint32_t i = 0; i < event->scan.count; i++) {
     const struct scan_entry *entry = &event->scan.entries[i];
@@ -294,6 +296,10 @@ void growth_scan_done(struct growth *growth, struct step *step, const struct eve
     growth->first = position_after(through);
   }
   growth_tick(growth, step); /* on with it, unless it has to wait */
+}
+
+uint32_t growth_gaps(const struct growth *growth) {
+  return growth->gaps;
 }
 
 uint32_t growth_left(const struct growth *growth) {

@@ -47,6 +47,9 @@ void growth_settled(struct growth *growth);
 /* Between these positions there is damage: what the store still can read there is read again. */
 void growth_lose(struct growth *growth, struct position first, struct position last);
 
+/* How often a scan has passed over what can not be read: the tree lacks it from then on, whoever knew it before. */
+uint32_t growth_gaps(const struct growth *growth);
+
 /* At the beginning of each step, before anything of it. */
 void growth_look(struct growth *growth, const struct step *step);
 void growth_tick(struct growth *growth, struct step *step);

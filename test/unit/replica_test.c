@@ -475,6 +475,47 @@ static void an_offer_of_a_hint_makes_no_sense(void **state) {
   end();
 }
 
+/* The tree reads the store again, which has `object` or, NULL, nothing that can be read. */
+static void grow(struct blob *object, bool gap) {
+  struct scan_entry entry = {.key = key, .value = object};
+  struct event event = {
+      .kind = EVENT_SCAN_DONE,
+      .scan = {.entries = &entry, .count = object != NULL ? 1 : 0, .end = true, .gap = gap},
+  };
+  core.now_ns += UINT64_C(10000000000);
+  struct step step = core_step();
+  growth_tick(growth, &step);
+  assert_int_equal(core_count(EFFECT_SCAN), 1);
+  step = core_step();
+  growth_scan_done(growth, &step, &event);
+  assert_true(growth_is_whole(growth));
+}
+
+/* What it had read before stands in no tree any more. */
+static void a_write_over_what_has_become_damaged_since_it_was_read_leaves_the_tree_right(void **state) {
+  (void)state;
+  begin();
+  struct blob *before = object_of(NULL, OTHER, "a");
+  struct blob *after = object_of(before, OTHER, "b");
+  struct position position = position_read(key->data);
+  grow(before, false);
+  write_object(after, 1, 0);
+  read_done(token_of_read(), ERR_OK, before);
+  uint64_t commit = token_of_commit(0);
+  growth_lose(growth, position, position);
+  grow(NULL, true);
+  commit_done(commit, ERR_OK);
+  core_drop_local();
+  if (!growth_is_whole(growth)) {
+    grow(after, false);
+  }
+  struct tree_node leaf = tree_node_of(position.high, TREE_BITS);
+  assert_int_equal(tree_sum(growth_tree(growth), leaf, 1), growth_share(growth, blob_bytes(key), after));
+  blob_put(before);
+  blob_put(after);
+  end();
+}
+
 static void write_hint(struct blob *object, uint64_t request) {
   say(OTHER, &(struct message){.type = MESSAGE_WRITE,
                                .owner = 3,
@@ -737,6 +778,7 @@ int main(void) {
       cmocka_unit_test(an_offer_of_what_is_not_yet_on_disk_is_not_taken_for_held),
       cmocka_unit_test(an_offer_of_what_is_not_synced_is_not_taken_for_held),
       cmocka_unit_test(an_offer_of_a_hint_makes_no_sense),
+      cmocka_unit_test(a_write_over_what_has_become_damaged_since_it_was_read_leaves_the_tree_right),
       cmocka_unit_test(a_hint_that_another_commit_makes_after_the_first_has_failed_is_counted_again),
       cmocka_unit_test(an_object_is_dropped_durably_and_then_it_is_said),
       cmocka_unit_test(an_object_that_has_changed_is_not_dropped),
