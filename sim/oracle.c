@@ -546,7 +546,11 @@ bool oracle_give_up(struct oracle *oracle, uint32_t number, uint64_t nodes) {
       hold_node(oracle, i, version->key, true, &held);
     }
   }
-  bool only = !bitset_has(&held, version->place);
+  uint64_t had = version->settled & ~nodes;
+  for (uint32_t i = 0; i < oracle->run->world->node_count; i++) {
+    had &= oracle->disk_destroyed[i] || oracle->gone[i] ? ~(UINT64_C(1) << i) : UINT64_MAX;
+  }
+  bool only = had == 0 && !bitset_has(&held, version->place);
   for (uint32_t i = 0; i < key->version_count && only; i++) {
     struct version *other = &oracle->versions[key->versions[i]];
     bool with = i == version->place || bitset_has(&version->past, i);

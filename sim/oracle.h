@@ -132,7 +132,7 @@ bool oracle_is_replica(const struct oracle_key *key, uint32_t node);
 /* Adds what stands in hints that nobody has taken yet; `strays`: and on all nodes. */
 void oracle_hinted(struct oracle *oracle, uint32_t key, bool strays, struct siblings *out);
 /* The version, and what its writer had seen, is given up as far as it is on no other nodes than these (a bit each).
- * False: it is itself on another, or superseded there. */
+ * False: it is itself on another, or superseded there; or another has had it, and its disk has not been destroyed. */
 bool oracle_give_up(struct oracle *oracle, uint32_t number, uint64_t nodes);
 /* The node has died for good; or only seemed to have. */
 void oracle_node_back(struct oracle *oracle, uint32_t node);

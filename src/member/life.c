@@ -192,6 +192,11 @@ static void raise(struct member *member, struct step *step) {
   }
 }
 
+/* The base has nobody else who could tell it anything. */
+static bool is_alone(const struct member *member) {
+  return member->base->member_count == 1 && ring_find(member->base, member->self) >= 0;
+}
+
 void life_look(struct member *member, struct step *step) {
   struct life *life = &member->life;
   /* A base that has it is one whose part it has said that it holds: so it had a directory with papers. */
@@ -206,7 +211,7 @@ void life_look(struct member *member, struct step *step) {
     life->sure = true;
     member_view(member, step);
   }
-  if (!life_is_informed(member) && member->has_base && barrier_knows_props(member)) {
+  if (!life_is_informed(member) && member->has_base && (is_alone(member) || barrier_knows_props(member))) {
     life->informed = true;
     member_refresh(member, step);
   }

@@ -228,7 +228,7 @@ static void batch_done(struct move *move, struct step *step, struct arrival *arr
 
 /* Of an old copy it is looked at both ways: there may be what has been deleted since, and forgotten. */
 static bool is_two_sided(const struct move *move, const struct step *step, const struct arrival *arrival) {
-  return arrival->checking && move->lost != 0 && step->lost_little && arrival->batch_floor != 0;
+  return arrival->checking && move->lost != 0 && step->lost_little;
 }
 
 /* -- objects ---------------------------------------------------------------------------------- */
@@ -532,7 +532,7 @@ static void pulled(struct move *move, struct step *step, struct arrival *arrival
   }
   arrival->last = (message->flags & MESSAGE_LAST) != 0;
   arrival->batch_floor = message->floor;
-  if (is_two_sided(move, step, arrival)) {
+  if (is_two_sided(move, step, arrival) && arrival->batch_floor != 0) {
     arrival->own = arrival->cursor == NULL ? move_first_key(step, arrival->partition, move->partition_count)
                                            : move_key_after(step, blob_bytes(arrival->cursor));
     if (arrival->own == NULL) {

@@ -256,6 +256,7 @@ static inline void answer_pull(uint32_t node, const struct message *pull) {
     }
     after = blob_bytes(held->key);
     write_bytes(&w, after);
+    mail->message.floor = held->damaged ? 0 : mail->message.floor;
     write_u64(&w, held->damaged ? 0 : object_digest(blob_bytes(held->object)));
     write_bytes(&w, (pull->flags & MESSAGE_FULL) != 0 && !held->damaged ? blob_bytes(held->object) : BYTES_NONE);
   }

@@ -129,6 +129,29 @@ static void a_loss_is_not_made_good_before_the_buckets_are_known(void **state) {
   }
 }
 
+/* What it knows of the buckets nobody can confirm any more. */
+static void who_is_alone_makes_its_loss_good(void **state) {
+  (void)state;
+  form_written(1120, 2);
+  copy_take(1);
+  write_for(2, 10 * SECOND);
+  node_crash(1);
+  copy_put_back(1);
+  world.nodes[1].lacks = true;
+  node_start(1);
+  run(5 * SECOND);
+  assert_int_equal(member_loss(member_of(1)), LOSS_OLD);
+  node_crash(0);
+  run(2 * SECOND);
+  change_at(1, wish_of(CHANGE_REMOVE, 0));
+  node_crash(1);
+  node_start(1);
+  world.nodes[1].lacks = false;
+  run(20 * SECOND);
+  assert_int_equal(member_loss(member_of(1)), LOSS_NONE);
+  assert_true(member_is_member(member_of(1)));
+}
+
 /* On their disks. */
 static void the_others_know_it_after_their_own_restart(void **state) {
   (void)state;
@@ -284,6 +307,7 @@ int main(void) {
       cmocka_unit_test(a_node_answers_for_nothing_until_all_have_told_or_have_had_time_to),
       cmocka_unit_test(a_loss_is_noticed_late_rather_than_not_at_all),
       cmocka_unit_test(a_loss_is_not_made_good_before_the_buckets_are_known),
+      cmocka_unit_test(who_is_alone_makes_its_loss_good),
       cmocka_unit_test(a_loss_lasts_over_restarts_until_it_is_made_good),
       cmocka_unit_test(a_loss_that_could_not_be_stored_is_stored_before_any_later_mark),
       cmocka_unit_test(a_copy_that_was_taken_while_a_loss_was_made_good_is_another_loss),
