@@ -214,13 +214,6 @@ void disk_crash(struct disk *disk, struct prng *prng) {
   reload(disk);
 }
 
-void disk_empty(struct disk *disk) {
-  ASSERT(disk->change_count == 0);
-  table_clear(&disk->durable[SPACE_OBJECTS]);
-  table_clear(&disk->durable[SPACE_HINTS]);
-  reload(disk);
-}
-
 bool disk_damage(struct disk *disk, size_t nth) {
   struct disk_table *table = &disk->durable[SPACE_OBJECTS];
   struct disk_table *seen = &disk->visible[SPACE_OBJECTS];

@@ -63,9 +63,7 @@ size_t disk_seek(const struct disk *disk, enum space space, struct bytes key);
 void disk_crash(struct disk *disk, struct prng *prng);
 /* The `nth` object that is durable, counted around, is damaged. False when there is none. */
 bool disk_damage(struct disk *disk, size_t nth);
-/* These on a disk that nobody uses. Its data is gone; the node's own papers (SPACE_META) stay. */
-void disk_empty(struct disk *disk);
-/* All is gone, the node's own papers too. */
+/* These on a disk that nobody uses. All is gone, the node's own papers (SPACE_META) too. */
 void disk_lose(struct disk *disk);
 /* The `nth` object, counted around, is gone: for a planted bug. */
 void disk_forget(struct disk *disk, size_t nth);

@@ -176,12 +176,9 @@ static void act_destroy(struct nemesis *nemesis, uint32_t node, enum feature how
   nemesis->lost_ns = world->now_ns;
   oracle_loss_begin(oracle, node);
   struct disk *disk = &world->nodes[node].disk;
-  if (how == FEATURE_empty && nemesis->run->plan.profile == PROFILE_RECOVERABLE) {
+  if (how == FEATURE_empty) {
     disk_lose(disk);
     story_tell(nemesis->run->story, STORY_ALL, "node %" PRIu32 ": its directory is emptied", node + 1);
-  } else if (how == FEATURE_empty) {
-    disk_empty(disk);
-    story_tell(nemesis->run->story, STORY_ALL, "node %" PRIu32 ": its data is gone", node + 1);
   } else if (how == FEATURE_damage) {
     size_t which = (size_t)prng_below(&nemesis->prng, 1000);
     bool damaged = disk_damage(disk, which);

@@ -27,11 +27,15 @@ void admit_note(struct admit *admit, const struct admit_settings *settings, uint
   ASSERT(admit->slow <= admit->all);
 }
 
+static bool somebody_waits(const struct admit *admit, uint64_t now_ns) {
+  return admit->waits_ns != 0 && now_ns - admit->waits_ns < ACTIVE_NS;
+}
+
 static void start_look(struct admit *admit, uint64_t now_ns) {
-  bool waits = admit->waits_ns != 0 && now_ns - admit->waits_ns < ACTIVE_NS;
-  if (admit->p999_ns == 0) {
-    admit->start = ADMIT_WHOLE; /* no clients */
-  } else if (waits) {
+  admit->quiet = admit->p999_ns == 0 ? least(admit->quiet + 1, ADMIT_QUIET) : 0;
+  if (admit->quiet == ADMIT_QUIET) {
+    admit->start = ADMIT_WHOLE;
+  } else if (somebody_waits(admit, now_ns)) {
     admit->start = least(admit->start + ADMIT_START_RISE, ADMIT_WHOLE);
   } else if (admit->start > ADMIT_FIRST) {
     admit->start -= least(ADMIT_START_RISE, admit->start - ADMIT_FIRST);
@@ -48,7 +52,8 @@ void admit_tick(struct admit *admit, const struct admit_settings *settings, uint
   if (!bad) {
     admit->level = least(admit->level + ADMIT_RISE, ADMIT_WHOLE);
   } else if (bad_lately) {
-    admit->level = least(admit->level, admit->start) / 2;
+    /* Where nobody here would work, it is not the start that has been too much. */
+    admit->level = somebody_waits(admit, now_ns) ? least(admit->level, admit->start) / 2 : admit->level / 2;
   }
   start_look(admit, now_ns);
   ASSERT(admit->level <= ADMIT_WHOLE && admit->start <= ADMIT_WHOLE);

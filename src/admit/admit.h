@@ -15,7 +15,8 @@
  *
  * The level says what clients have borne, not what they would bear. So there is a start as well, that no work goes
  * beyond: from ADMIT_FIRST it rises by ADMIT_START_RISE in each second in which somebody was made to wait, falls back
- * when nobody is, and the halving begins there. Where there are no clients it is whole at once.
+ * when nobody is, and the halving begins there. Where no client has asked anything for ADMIT_QUIET seconds (and in the
+ * minute before, that the latencies are of) it is whole: a node that has just been started waits for those that return.
  *
  * INVARIANTS: what is granted to one kind never falls below the floor's share of it, so all work ends; all kinds
  * together take no more in a second than `bytes_per_s`, but for what a slice takes beyond what it was granted: that is
@@ -31,6 +32,7 @@
 #define ADMIT_RISE 50u
 #define ADMIT_FIRST 50u /* what work begins with */
 #define ADMIT_START_RISE 10u
+#define ADMIT_QUIET 10u         /* seconds */
 #define ADMIT_SLICE_BYTES 1024u /* what a slice takes besides its bytes: a read, a message, a commit */
 
 enum admit_kind {
@@ -57,6 +59,7 @@ struct admit_line {
 struct admit {
   uint32_t level;
   uint32_t start;
+  uint32_t quiet;     /* looks in a row that saw no client, up to ADMIT_QUIET */
   uint64_t waits_ns;  /* when somebody was made to wait last; 0: never */
   uint64_t p999_ns;   /* of the last minute, when it was looked at last */
   uint64_t look_ns;   /* when it is to be next */

@@ -62,7 +62,7 @@ static void assert_about(uint64_t value, uint64_t wanted) {
 
 static void without_clients_all_is_granted(void **state) {
   (void)state;
-  pass(1, 0, 0);
+  pass(ADMIT_QUIET, 0, 0);
   (void)work(ADMIT_TRANSFER, 2, 100000); /* what had gathered before */
   assert_about(work(ADMIT_TRANSFER, 10, 100000), 10 * settings.bytes_per_s);
 }
@@ -111,10 +111,31 @@ static void the_halving_begins_at_what_work_has_come_to(void **state) {
   assert_int_equal(admit.level, before / 2);
 }
 
+static void who_works_at_nothing_falls_by_half_and_not_to_the_start(void **state) {
+  (void)state;
+  pass(60, 100, MS);
+  assert_int_equal(admit.start, ADMIT_FIRST);
+  pass(1, 100, TARGET);
+  assert_int_equal(admit.level, ADMIT_WHOLE / 2);
+}
+
+static void a_node_that_was_just_started_waits_for_its_clients_to_return(void **state) {
+  (void)state;
+  pass(ADMIT_QUIET - 1, 0, 0);
+  assert_int_equal(admit.start, ADMIT_FIRST);
+  pass(1, 100, MS);
+  pass(60, 100, MS);
+  assert_int_equal(admit.start, ADMIT_FIRST);
+  pass(45, 0, 0); /* of the minute that is looked at */
+  assert_int_equal(admit.start, ADMIT_FIRST);
+  pass(30 + ADMIT_QUIET, 0, 0);
+  assert_int_equal(admit.start, ADMIT_WHOLE);
+}
+
 /* A thousand small slices are more work than one that is as large. */
 static void a_slice_costs_something_besides_its_bytes(void **state) {
   (void)state;
-  pass(1, 0, 0);
+  pass(ADMIT_QUIET, 0, 0);
   (void)work(ADMIT_HINTS, 2, 1); /* what had gathered before */
   uint64_t before = admit.lines[ADMIT_HINTS].spent_bytes;
   assert_about(work(ADMIT_HINTS, 10, 1), 10 * settings.bytes_per_s);
@@ -273,7 +294,7 @@ static void without_a_rate_all_is_granted(void **state) {
 static void it_says_what_it_grants_and_why(void **state) {
   (void)state;
   struct admit_view view;
-  pass(1, 0, 0);
+  pass(ADMIT_QUIET, 0, 0);
   pass(9, 100, 20 * MS);
   admit_spend(&admit, &settings, ADMIT_HINTS, 12345);
   admit_describe(&admit, &settings, &view);
@@ -294,6 +315,8 @@ int main(void) {
       cmocka_unit_test_setup(without_clients_all_is_granted, begin),
       cmocka_unit_test_setup(where_there_are_clients_work_begins_with_little_and_rises_while_somebody_waits, begin),
       cmocka_unit_test_setup(when_nobody_waits_it_falls_back, begin),
+      cmocka_unit_test_setup(who_works_at_nothing_falls_by_half_and_not_to_the_start, begin),
+      cmocka_unit_test_setup(a_node_that_was_just_started_waits_for_its_clients_to_return, begin),
       cmocka_unit_test_setup(the_halving_begins_at_what_work_has_come_to, begin),
       cmocka_unit_test_setup(a_slice_costs_something_besides_its_bytes, begin),
       cmocka_unit_test_setup(quick_requests_do_not_hold_it_back, begin),
