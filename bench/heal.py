@@ -4,12 +4,13 @@
 1. d of the keys differ, as if a node had been down and nobody had kept a hint: what is found, sent and read, against d;
 2. throughput with replicas being compared and nothing to mend, against not being compared;
 3. p99.9 of a steady load while 10 % of the keys are mended, against idle, and how long it takes: with the target that is
-   the default, and with one of 1.25 times what clients wait for anyway.
+   the default, and with one of 1.25 times what clients wait for anyway;
+4. the same, in turns of a few seconds: background work held to the least that can be set, and not held.
 
-2 and 3 are paired and interleaved; medians.
+2, 3 and 4 are paired and interleaved; medians.
 
     bench/heal.py [--keys 1000000] [--d 0,1,100,10000] [--rounds 3] [--requests 100000] [--rate 1000] [--rest 20]
-                  [--sync-round 5s] [--parts 1,2,3] [--out FILE]
+                  [--turn 5] [--sync-round 5s] [--parts 1,2,3,4] [--out FILE]
 
 A node is made to lack keys by being away while they are written, with `hints` 0.
 """
@@ -27,6 +28,7 @@ from steady import Steady, percentile  # noqa: E402
 from support import Cluster, wait_until  # noqa: E402
 
 NEVER = "24h"
+LEAST_RATE, USUAL_RATE = "64kb", "64mb"  # of background-rate: the least that can be set, and the default
 LOADERS = 500  # commands in one pipeline
 LONG = 3600  # seconds; whatever takes longer is an error
 COUNTERS = ("sync_found", "sync_mended", "sync_keys", "sync_bytes")
@@ -245,10 +247,75 @@ def healing(arguments):
         "store after the start is part of it.\n" % (arguments.keys // 10, arguments.rate, default_ms))
 
 
+class Turns:
+    """Latencies of turns in which background work is held to the least, and is not."""
+
+    def __init__(self):
+        self.turns = {"held": [], "not held": []}  # of each turn, seconds
+        self.converge = []  # for each round: the seconds of the turns in which it was not held
+
+    def take(self, arguments, cluster, behind, load):
+        """Until all is mended."""
+        names = []
+        while not all_mended(cluster, behind, arguments.keys // 10):
+            names.append(("held", "not held")[len(names) % 2])
+            set_option(cluster, "background-rate", LEAST_RATE if names[-1] == "held" else USUAL_RATE)
+            load.phase(str(len(names) - 1))
+            time.sleep(arguments.turn)
+        load.phase("end")
+        phases, lost = load.stop()
+        if lost or any(any(errors.values()) for _, _, errors in phases):
+            raise RuntimeError("requests failed, or were never answered: %d" % lost)
+        latencies = {phase: each["set"] + each["get"] for phase, each, _ in phases}
+        # In the last one it came to its end: that does not count, nor what it would be compared with.
+        for i, name in enumerate(names[:(len(names) - 1) // 2 * 2]):
+            self.turns[name].append(latencies[str(i)])
+        self.converge.append(names.count("not held") * arguments.turn)
+
+    def tails(self, name):
+        return [percentile(latencies, 99.9) * 1000 for latencies in self.turns[name]]
+
+    def rows(self):
+        yield "| background work | turns | requests | p50 ms | p99 ms | p99.9 ms of all | p99.9 ms, median of turns |"
+        yield "|---|---|---|---|---|---|---|"
+        for name, turns in self.turns.items():
+            every = [latency * 1000 for latencies in turns for latency in latencies]
+            yield "| %s | %d | %d | %.2f | %.2f | %.2f | %.2f |" % (
+                name, len(turns), len(every), percentile(every, 50), percentile(every, 99), percentile(every, 99.9),
+                statistics.median(self.tails(name)))
+
+
+def healing_in_turns(arguments):
+    d, turns = arguments.keys // 10, Turns()
+    with Cluster(3, settings={"timing.sync-round": NEVER}) as cluster:
+        put_all(cluster[0], "base", arguments.keys - d, arguments.size)
+        put_all(cluster[0], "key", arguments.load_keys, arguments.size)
+        for number in range(1, arguments.rounds + 1):
+            behind = Behind(cluster, "turns%d" % number, d, arguments.size)
+            set_option(cluster, "hints", "1")
+            load = Steady(arguments.rate, arguments.load_keys, arguments.size, seed=number)
+            load.ports(cluster)
+            load.phase("warm")
+            set_option(cluster, "sync-round", "1s")
+            turns.take(arguments, cluster, behind, load)
+            set_option(cluster, "background-rate", USUAL_RATE)
+            set_option(cluster, "sync-round", NEVER)
+            say("round %d: p99.9 ms until now: held %s, not held %s" % (
+                number, *("%.1f" % statistics.median(turns.tails(name) or [0]) for name in turns.turns)))
+    held, free = (statistics.median(turns.tails(name)) for name in turns.turns)
+    return "\n".join(turns.rows()) + (
+        "\n\n%d keys differ in each of %d rounds, on one of three nodes, and are mended in turns of %.0f s: `background-rate` "
+        "%s (the least), then %s (the default); %.0f requests a second as above. Not held over held, medians: %.2f. Median "
+        "time to converge, without the turns in which it was held: %.0f s.\n" % (
+            d, arguments.rounds, arguments.turn, LEAST_RATE, USUAL_RATE, arguments.rate, free / held,
+            statistics.median(turns.converge)))
+
+
 PARTS = {
     "1": ("The cost of d keys that differ", cost_of_differences),
     "2": ("Throughput with nothing to mend", throughput),
     "3": ("A steady load while 10 % of the keys are mended", healing),
+    "4": ("The same, in turns", healing_in_turns),
 }
 
 
@@ -262,8 +329,9 @@ def main():
     parser.add_argument("--requests", type=int, default=200000)
     parser.add_argument("--rate", type=float, default=1000)
     parser.add_argument("--rest", type=float, default=20)
+    parser.add_argument("--turn", type=float, default=5)
     parser.add_argument("--sync-round", default="5s")
-    parser.add_argument("--parts", default="1,2,3")
+    parser.add_argument("--parts", default="1,2,3,4")
     parser.add_argument("--out")
     arguments = parser.parse_args()
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
