@@ -407,10 +407,28 @@ bool barrier_is_elder(const struct member *member, uint32_t node) {
   return !one_stays || ring_find(member->newest, node) >= 0;
 }
 
+/* What was set since then it may not know. */
+static bool has_lost(const struct peer *peer) {
+  return peer->told && (peer->heartbeat.loss == LOSS_EMPTIED || peer->heartbeat.loss == LOSS_OLD);
+}
+
+/* Has all the rest of the base lost something? Then nobody knows more. */
+static bool have_all_lost(const struct member *member) {
+  const struct ring *base = member->base;
+  for (uint32_t i = 0; i < base->member_count; i++) {
+    uint32_t node = base->members[i].node;
+    const struct peer *peer = node == member->self ? NULL : detector_find(&member->detector, node);
+    if (peer != NULL && !peer->removed && !has_lost(peer)) {
+      return false;
+    }
+  }
+  return true;
+}
+
 static bool is_told_props(const struct member *member, const struct peer *peer) {
   const struct heartbeat *heartbeat = &peer->heartbeat;
   return peer->told && peer->base_index != NO_RING_INDEX && heartbeat->mark.base_count > 0 &&
-         heartbeat->props_digest == member->records.buckets_digest;
+         heartbeat->props_digest == member->records.buckets_digest && (!has_lost(peer) || have_all_lost(member));
 }
 
 bool barrier_knows_props(const struct member *member) {

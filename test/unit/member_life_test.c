@@ -129,6 +129,80 @@ static void a_loss_is_not_made_good_before_the_buckets_are_known(void **state) {
   }
 }
 
+static bool has_base_only(uint32_t index, struct bytes name) {
+  return layout_of(index).mark.base_count > 0 && bucket_find(member_buckets(member_of(index)), name).n != 5;
+}
+
+/* Two of three have lost all; they have been told of the members, and not yet of the buckets. */
+static void who_has_lost_what_it_knew_informs_nobody(void **state) {
+  (void)state;
+  const struct bytes name = BYTES_LITERAL("cart");
+  uint32_t tried = 0;
+  for (uint64_t seed = 0; seed < 20; seed++) {
+    form_written(1130 + seed, 3);
+    struct bucket_props props = bucket_props_default();
+    props.n = 5;
+    enum err err = ERR_OK;
+    WITH(0, err = member_set_bucket(node->member, &step, name, &props));
+    assert_int_equal(err, ERR_OK);
+    write_for(3, 5 * SECOND);
+    for (uint32_t i = 1; i < 3; i++) {
+      node_crash(i);
+      node_empty(i);
+      world.nodes[i].lacks = true;
+    }
+    for (uint32_t i = 1; i < 3; i++) {
+      node_start(i);
+      for (uint32_t k = 0; k < 5000 && !has_base_only(i, name); k++) {
+        run(MS);
+      }
+      cut_set(0, i, true);
+    }
+    run(20 * SECOND);
+    if (!has_base_only(1, name) || !has_base_only(2, name)) {
+      continue; /* both came at once */
+    }
+    tried += 1;
+    assert_int_equal(admit(1), ERR_NOTMEMBER);
+    assert_int_equal(admit(2), ERR_NOTMEMBER);
+    cut_set(0, 1, false);
+    cut_set(0, 2, false);
+    run(10 * SECOND);
+    for (uint32_t i = 1; i < 3; i++) {
+      assert_int_not_equal(admit(i), ERR_NOTMEMBER);
+      assert_int_equal(bucket_find(member_buckets(member_of(i)), name).n, 5);
+    }
+  }
+  assert_true(tried > 0);
+}
+
+/* Old copies of two, of which nothing newer is left. */
+static void when_all_have_lost_what_they_knew_they_inform_each_other(void **state) {
+  (void)state;
+  form_written(1160, 2);
+  copy_take(0);
+  static struct meta copy_of_0[NAMES];
+  memcpy(copy_of_0, copy, sizeof copy);
+  copy_take(1);
+  write_for(2, 10 * SECOND);
+  node_crash(1);
+  copy_put_back(1);
+  world.nodes[1].lacks = true;
+  node_start(1);
+  write_for(2, 10 * SECOND);
+  assert_int_equal(member_loss(member_of(1)), LOSS_OLD);
+  assert_int_not_equal(admit(1), ERR_NOTMEMBER);
+  node_crash(0);
+  memcpy(copy, copy_of_0, sizeof copy);
+  copy_put_back(0);
+  world.nodes[0].lacks = true;
+  node_start(0);
+  run(10 * SECOND);
+  assert_int_equal(member_loss(member_of(0)), LOSS_OLD);
+  assert_int_equal(member_loss(member_of(1)), LOSS_OLD);
+  assert_int_not_equal(admit(0), ERR_NOTMEMBER);
+}
+
 /* What it knows of the buckets nobody can confirm any more. */
 static void who_is_alone_makes_its_loss_good(void **state) {
   (void)state;
@@ -307,6 +381,8 @@ int main(void) {
       cmocka_unit_test(a_node_answers_for_nothing_until_all_have_told_or_have_had_time_to),
       cmocka_unit_test(a_loss_is_noticed_late_rather_than_not_at_all),
       cmocka_unit_test(a_loss_is_not_made_good_before_the_buckets_are_known),
+      cmocka_unit_test(who_has_lost_what_it_knew_informs_nobody),
+      cmocka_unit_test(when_all_have_lost_what_they_knew_they_inform_each_other),
       cmocka_unit_test(who_is_alone_makes_its_loss_good),
       cmocka_unit_test(a_loss_lasts_over_restarts_until_it_is_made_good),
       cmocka_unit_test(a_loss_that_could_not_be_stored_is_stored_before_any_later_mark),
