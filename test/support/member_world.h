@@ -74,6 +74,10 @@ struct node {
   bool unsettled;          /* the coordinator has puts of earlier layouts */
   bool busy;               /* and requests that are to be answered */
   bool lacks;              /* something that the target gives it has not been received */
+  bool moves;              /* it gives something away */
+  bool clings;             /* something is under way that was begun before this turn */
+  struct heartbeat health; /* what it has to say of itself */
+  uint64_t told_low;       /* the low-water mark that it has told */
   uint64_t replies;        /* to COMMAND_CHANGE */
   enum err reply_err;      /* of the last */
   char reply_why[200];
@@ -218,6 +222,11 @@ static inline bool is_any_removed(void) {
   return false;
 }
 
+static inline uint64_t durable_low(const struct node *node) {
+  struct reader r = reader_make((struct bytes){node->meta[NAME_LOW].data, node->meta[NAME_LOW].size});
+  return node->meta[NAME_LOW].size > 0 ? read_u64(&r) : 0;
+}
+
 /* Nothing is said of a history, or of a mark, that is not on disk. */
 static inline void check_spoken(struct node *node, const struct message *message) {
   static uint8_t room[META_MAX_BYTES];
@@ -241,6 +250,8 @@ static inline void check_spoken(struct node *node, const struct message *message
       assert_true(false);
     }
     node->told = mark;
+    assert_in_range(message->heartbeat.low, node->told_low, durable_low(node));
+    node->told_low = message->heartbeat.low;
   }
 }
 
@@ -455,10 +466,11 @@ static inline uint32_t next_tick(uint64_t *time_ns) {
 static inline void tick(struct node *node, struct step *step) {
   struct member_progress progress = {.settled = !node->unsettled,
                                      .idle = !node->busy,
-                                     .quiet = true,
-                                     .past = true,
+                                     .quiet = !node->moves,
+                                     .past = !node->clings,
                                      .holds = !node->lacks,
                                      .resynced = !node->lacks};
+  member_set_health(node->member, &node->health);
   member_note_progress(node->member, step, &progress);
   member_tick(node->member, step);
 }
@@ -524,6 +536,7 @@ static inline void node_start(uint32_t index) {
   config.lives = paper(node, NAME_LIVES);
   config.wrote = paper(node, NAME_WROTE);
   node->told = config.layout.size > 0 ? node->told : (struct mark){0};
+  node->told_low = durable_low(node);
   assert_true(member_layout_is_sound(config.layout));
   config.sealed = node->meta[NAME_SEALED].size > 0;
   blob_pool_init(&node->pool, node->pool_memory, POOL_BYTES);

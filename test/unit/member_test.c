@@ -83,8 +83,8 @@ static void a_late_tick_forgives_only_as_much_as_it_was_late(void **state) {
 static void heartbeats_tell_what_a_member_has_to_say_of_itself(void **state) {
   (void)state;
   form(44, 2);
-  struct heartbeat own = {.hints = 7, .oldest_hint_ms = 1234, .keys = 99, .nospace = 1, .held_back = 400};
-  member_set_health(member_of(1), &own);
+  world.nodes[1].health =
+      (struct heartbeat){.hints = 7, .oldest_hint_ms = 1234, .keys = 99, .nospace = 1, .held_back = 400};
   assert_int_equal(admit(1), ERR_RETRY);
   run(SECOND);
   struct member_view views[4];
