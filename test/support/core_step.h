@@ -31,6 +31,7 @@ static struct {
   struct history history;
   struct ring ring;
   struct bucket_table buckets;
+  uint64_t settled_low, waves;
   uint64_t lost;
   bool lost_little, unsure;
   uint64_t buckets_digest; /* as membership would keep it */
@@ -119,6 +120,8 @@ static inline struct step core_step(void) {
                        .reading = core.base != NULL && !core.reads_target ? core.base : &core.ring,
                        .agreed = !core.disagreed,
                        .sure = !core.unsure,
+                       .settled_low = core.settled_low,
+                       .waves = core.waves,
                        .lost = core.lost,
                        .lost_little = core.lost_little,
                        .all_done = core.all_done,
