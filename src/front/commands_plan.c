@@ -30,7 +30,7 @@ static struct staging *staging_open(struct call *call, char *dropped) {
   const struct shard *shard = front_shard(front);
   const struct history *history = shard_history(shard);
   dropped[0] = '\0';
-  if (!shard_is_member(shard)) {
+  if (!shard_takes_changes(shard)) {
     const struct reply reply = {.err = ERR_NOTMEMBER};
     front_error(front, &reply, false, call->out);
     return NULL;

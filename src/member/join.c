@@ -463,5 +463,10 @@ const char *member_refusal(const struct member *member) {
   if (history_knows(&member->records.history, member->self) == KNOWN_GONE) {
     return "this node was removed from its cluster; to add it as a new node, start it with an empty data directory";
   }
+  if (member_takes_changes(member)) {
+    return "it has lost what it knew, and waits for a member that has not to tell it of the buckets: start one, or "
+           "remove "
+           "those that are gone for good";
+  }
   return joining->refusal[0] != '\0' ? joining->refusal : NULL;
 }

@@ -11,13 +11,18 @@ size_t member_size(void) {
   return (sizeof(struct member) + 63u) & ~(size_t)63u;
 }
 
-/* A node that the target brings in answers clients only when all know of it: before, nobody would listen to it. Nor
- * would they soon to one that leaves. One that has lost its directory has to be told what the quorums are. */
-static bool may_serve(const struct member *member) {
+/* A node that the target brings in takes part only when all know of it: before, nobody would listen to it. Nor would
+ * they soon to one that leaves. */
+bool member_takes_changes(const struct member *member) {
   const struct layout *layout = &member->layout;
   bool held = ring_find(member->base, member->self) >= 0;
   bool gained = ring_find(member->target, member->self) >= 0 && layout->joined;
-  return member->has_base && !layout->leaves && (held || gained) && life_is_informed(member);
+  return member->has_base && !layout->leaves && (held || gained);
+}
+
+/* One that has lost its directory has to be told what the quorums are. */
+static bool may_serve(const struct member *member) {
+  return member_takes_changes(member) && life_is_informed(member);
 }
 
 struct member *member_init(void *memory, const struct shard_config *config) {

@@ -86,6 +86,8 @@ const struct ring *member_ring(const struct member *member); /* the target */
 const struct bucket_table *member_buckets(const struct member *member);
 /* Does it serve clients: is it in a live layout, and do all know that? */
 bool member_is_member(const struct member *member);
+/* Does it take changes of membership? Also while it waits to be told of what it has lost, maybe by one that is gone. */
+bool member_takes_changes(const struct member *member);
 /* It holds, or has held, data: from now on nodes are added by hand. */
 bool member_is_sealed(const struct member *member);
 /* Why the last seed asked did not take this node in, or that it was removed; or NULL. */

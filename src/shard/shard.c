@@ -259,7 +259,8 @@ static void on_remote_message(struct shard *shard, struct step *step, uint32_t f
 
 static void on_command(struct shard *shard, struct step *step, const struct command *command) {
   enum err err = ERR_OK;
-  if (!member_is_member(shard->member)) {
+  bool takes = command->kind == COMMAND_CHANGE ? member_takes_changes(shard->member) : member_is_member(shard->member);
+  if (!takes) {
     err = ERR_NOTMEMBER;
   } else if (command->kind == COMMAND_PUT) {
     err = admit_write(shard, step);
@@ -547,6 +548,10 @@ uint64_t shard_floor(const struct shard *shard, uint32_t partition) {
 
 uint32_t shard_candidates(const struct shard *shard, struct candidate_view *out, uint32_t capacity) {
   return member_candidates(shard->member, out, capacity);
+}
+
+bool shard_takes_changes(const struct shard *shard) {
+  return member_takes_changes(shard->member);
 }
 
 bool shard_is_member(const struct shard *shard) {

@@ -55,7 +55,8 @@ struct context_binding;
 struct context_binding shard_binding(const struct shard *shard, struct bytes key);
 
 uint32_t shard_members(const struct shard *shard, struct member_view *out, uint32_t capacity);
-bool shard_is_member(const struct shard *shard);           /* the history has this node */
+bool shard_is_member(const struct shard *shard);           /* it serves clients */
+bool shard_takes_changes(const struct shard *shard);       /* of membership */
 const char *shard_join_refusal(const struct shard *shard); /* why a seed refused us, or NULL */
 /* Of another cluster that has the same name: see member.h. */
 uint32_t shard_foreigners(const struct shard *shard, uint32_t *last);

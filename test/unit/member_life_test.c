@@ -133,34 +133,39 @@ static bool has_base_only(uint32_t index, struct bytes name) {
   return layout_of(index).mark.base_count > 0 && bucket_find(member_buckets(member_of(index)), name).n != 5;
 }
 
-/* Two of three have lost all; they have been told of the members, and not yet of the buckets. */
+/* Two of three have lost all, have been told of the members and not yet of the buckets, and hear no more of the third.
+ * False: one was told both at once. */
+static bool form_uninformed(uint64_t seed, struct bytes name) {
+  form_written(seed, 3);
+  struct bucket_props props = bucket_props_default();
+  props.n = 5;
+  enum err err = ERR_OK;
+  WITH(0, err = member_set_bucket(node->member, &step, name, &props));
+  assert_int_equal(err, ERR_OK);
+  write_for(3, 5 * SECOND);
+  for (uint32_t i = 1; i < 3; i++) {
+    node_crash(i);
+    node_empty(i);
+    world.nodes[i].lacks = true;
+  }
+  for (uint32_t i = 1; i < 3; i++) {
+    node_start(i);
+    for (uint32_t k = 0; k < 5000 && !has_base_only(i, name); k++) {
+      run(MS);
+    }
+    cut_set(0, i, true);
+  }
+  run(20 * SECOND);
+  return has_base_only(1, name) && has_base_only(2, name);
+}
+
 static void who_has_lost_what_it_knew_informs_nobody(void **state) {
   (void)state;
   const struct bytes name = BYTES_LITERAL("cart");
   uint32_t tried = 0;
   for (uint64_t seed = 0; seed < 20; seed++) {
-    form_written(1130 + seed, 3);
-    struct bucket_props props = bucket_props_default();
-    props.n = 5;
-    enum err err = ERR_OK;
-    WITH(0, err = member_set_bucket(node->member, &step, name, &props));
-    assert_int_equal(err, ERR_OK);
-    write_for(3, 5 * SECOND);
-    for (uint32_t i = 1; i < 3; i++) {
-      node_crash(i);
-      node_empty(i);
-      world.nodes[i].lacks = true;
-    }
-    for (uint32_t i = 1; i < 3; i++) {
-      node_start(i);
-      for (uint32_t k = 0; k < 5000 && !has_base_only(i, name); k++) {
-        run(MS);
-      }
-      cut_set(0, i, true);
-    }
-    run(20 * SECOND);
-    if (!has_base_only(1, name) || !has_base_only(2, name)) {
-      continue; /* both came at once */
+    if (!form_uninformed(1130 + seed, name)) {
+      continue;
     }
     tried += 1;
     assert_int_equal(admit(1), ERR_NOTMEMBER);
@@ -171,6 +176,30 @@ static void who_has_lost_what_it_knew_informs_nobody(void **state) {
     for (uint32_t i = 1; i < 3; i++) {
       assert_int_not_equal(admit(i), ERR_NOTMEMBER);
       assert_int_equal(bucket_find(member_buckets(member_of(i)), name).n, 5);
+    }
+  }
+  assert_true(tried > 0);
+}
+
+static void the_dead_can_be_removed_by_who_waits_for_them(void **state) {
+  (void)state;
+  const struct bytes name = BYTES_LITERAL("cart");
+  uint32_t tried = 0;
+  for (uint64_t seed = 0; seed < 20; seed++) {
+    if (!form_uninformed(1130 + seed, name)) {
+      continue;
+    }
+    tried += 1;
+    node_crash(0);
+    for (uint32_t i = 1; i < 3; i++) {
+      assert_true(member_takes_changes(member_of(i)));
+      assert_non_null(strstr(member_refusal(member_of(i)), "has lost what it knew"));
+    }
+    change_at(1, wish_of(CHANGE_REMOVE, 0));
+    run(20 * SECOND);
+    for (uint32_t i = 1; i < 3; i++) {
+      assert_int_not_equal(admit(i), ERR_NOTMEMBER);
+      assert_null(member_refusal(member_of(i)));
     }
   }
   assert_true(tried > 0);
@@ -382,6 +411,7 @@ int main(void) {
       cmocka_unit_test(a_loss_is_noticed_late_rather_than_not_at_all),
       cmocka_unit_test(a_loss_is_not_made_good_before_the_buckets_are_known),
       cmocka_unit_test(who_has_lost_what_it_knew_informs_nobody),
+      cmocka_unit_test(the_dead_can_be_removed_by_who_waits_for_them),
       cmocka_unit_test(when_all_have_lost_what_they_knew_they_inform_each_other),
       cmocka_unit_test(who_is_alone_makes_its_loss_good),
       cmocka_unit_test(a_loss_lasts_over_restarts_until_it_is_made_good),
