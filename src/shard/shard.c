@@ -615,7 +615,9 @@ void shard_background(const struct shard *shard, struct admit_view *out) {
 }
 
 const struct tree *shard_tree(const struct shard *shard) {
-  return growth_is_whole(shard->growth) ? growth_tree(shard->growth) : NULL;
+  uint32_t sizes = 0; /* those of the buckets may be others since this step: it is grown anew in the next */
+  bool current = bucket_table_sizes(member_buckets(shard->member), &sizes) == growth_sizes_digest(shard->growth);
+  return current && growth_is_whole(shard->growth) ? growth_tree(shard->growth) : NULL;
 }
 
 uint32_t shard_in_flight(const struct shard *shard) {
