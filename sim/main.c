@@ -200,7 +200,18 @@ static int replay(const struct options *options, enum profile profile) {
   return well ? 0 : 1;
 }
 
-/* One that was kept: "SEED PROFILE why", or "SEED PROFILE+FEATURE,FEATURE... why" with features added. */
+/* What follows the sign, which ends the text; "" when it is not there. */
+static const char *cut_at(char *text, char sign) {
+  char *at = strchr(text, sign);
+  if (at == NULL) {
+    return "";
+  }
+  *at = '\0';
+  return at + 1;
+}
+
+/* One that was kept: "SEED PROFILE why", or "SEED PROFILE+FEATURE,FEATURE...-FEATURE,FEATURE... why" with features added
+ * and taken away. */
 static bool run_kept(const char *line, const struct change_of_plan *given) {
   char name[128];
   uint64_t seed = 0;
@@ -208,11 +219,10 @@ static bool run_kept(const char *line, const struct change_of_plan *given) {
     usage("not a seed and a profile", line);
   }
   struct change_of_plan change = *given;
-  char *features = strchr(name, '+');
-  if (features != NULL) {
-    *features = '\0';
-    set_features(change.with, features + 1);
-  }
+  const char *without = cut_at(name, '-');
+  const char *with = cut_at(name, '+');
+  set_features(change.without, without);
+  set_features(change.with, with);
   struct exploration exploration = {.runs = 0};
   set_profile(&exploration, name);
   struct plan plan;
