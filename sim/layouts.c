@@ -18,6 +18,7 @@ struct layouts {
   struct layout **list; /* owned */
   uint32_t count, capacity;
   struct log logs[RUN_NODES_MAX];
+  bool out[RUN_NODES_MAX];
   bool left_out[RUN_NODES_MAX];
 };
 
@@ -117,17 +118,30 @@ static bool is_abreast(const struct node *node, uint32_t base_count) {
   return view.mark.base_count >= base_count || (view.mark.target_count >= base_count && view.mark.phase >= MARK_READS);
 }
 
+/* Does the node take itself for one of the target's? It may have been added by one who was removed unheard. */
+static bool is_in_own_target(const struct layouts *layouts, uint32_t node) {
+  const struct log *log = &layouts->logs[node];
+  return log->count > 0 && (layouts->list[log->list[log->count - 1].target]->members >> node & 1) != 0;
+}
+
 /* The node has come to another base: who is out of that, and was not waited for? */
-static void note_left_out(struct layouts *layouts, uint32_t node, const struct standing *last,
-                          const struct standing *now) {
+static void note_out(struct layouts *layouts, uint32_t node, const struct standing *last, const struct standing *now) {
   static struct layout_view view;
   const struct world *world = layouts->run->world;
-  uint64_t out = layouts->list[last->base]->members & ~layouts->list[now->base]->members;
+  uint64_t before = layouts->list[last->base]->members;
+  uint64_t after = layouts->list[now->base]->members;
   shard_layout(world->nodes[node].shard, &view);
   for (uint32_t i = 0; i < world->node_count; i++) {
-    bool other = i != node && (out >> i & 1) != 0;
-    layouts->left_out[i] = layouts->left_out[i] || (other && !is_abreast(&world->nodes[i], view.mark.base_count));
+    bool was = (before >> i & 1) != 0;
+    if (i != node && (after >> i & 1) == 0 && (was || is_in_own_target(layouts, i))) {
+      layouts->out[i] = layouts->out[i] || was;
+      layouts->left_out[i] = layouts->left_out[i] || !is_abreast(&world->nodes[i], view.mark.base_count);
+    }
   }
+}
+
+bool layouts_is_out(const struct layouts *layouts, uint32_t node) {
+  return layouts->out[node];
 }
 
 bool layouts_is_left_out(const struct layouts *layouts, uint32_t node) {
@@ -152,7 +166,7 @@ void layouts_stepped(struct layouts *layouts, uint32_t node) {
   standing.base = find(layouts, base);
   standing.target = find(layouts, target);
   if (log->count > 0) {
-    note_left_out(layouts, node, &log->list[log->count - 1], &standing);
+    note_out(layouts, node, &log->list[log->count - 1], &standing);
   }
   if (log->count == log->capacity) {
     log->capacity = log->capacity == 0 ? 16 : 2 * log->capacity;

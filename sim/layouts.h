@@ -33,6 +33,8 @@ const struct layout *layouts_get(const struct layouts *layouts, uint32_t index);
 const struct layout *layouts_of(struct layouts *layouts, const struct ring *ring);
 /* What the node lived by at some time from `since_ns` on: the `nth` of these, the latest first. NULL: no more. */
 const struct standing *layouts_since(const struct layouts *layouts, uint32_t node, uint64_t since_ns, uint32_t nth);
+/* Has another node come from a base with this one to a base without it? */
+bool layouts_is_out(const struct layouts *layouts, uint32_t node);
 /* Has another node ever come to a base without this one, and not waited for it: for it was down, or seemed to be? */
 bool layouts_is_left_out(const struct layouts *layouts, uint32_t node);
 uint32_t layouts_count(const struct layouts *layouts);

@@ -1,9 +1,10 @@
 /* dead: when an owner has forgotten a deletion, what its writer had seen is dead for good: no get returns it, no owner
- * takes it into its store. Keys of which a clock reached the limit of its entries are left out: there what was
+ * takes it into its store (who is out already may not know it yet). Keys of which a clock reached the limit of its entries are left out: there what was
  * superseded may come back; so is, where more is lost than can be made good, all that follows a loss: of keys with one
  * replica each loss is. */
 #include <inttypes.h>
 
+#include "layouts.h"
 #include "run.h"
 
 void dead_forgotten(struct run *run, uint32_t node, uint32_t key, const struct siblings *before,
@@ -36,7 +37,8 @@ static bool is_exempt(const struct run *run, uint32_t key) {
 
 void dead_committed(struct run *run, uint32_t node, uint32_t key, const struct siblings *before,
                     const struct siblings *after) {
-  for (uint32_t i = 0; i < after->count && !is_exempt(run, key); i++) {
+  bool judged = !is_exempt(run, key) && !layouts_is_out(run->layouts, node);
+  for (uint32_t i = 0; i < after->count && judged; i++) {
     uint32_t number = after->numbers[i];
     uint32_t by = siblings_have(before, number) ? 0 : dead_by(run, key, number);
     run->checks.looked[CHECK_dead] += 1;

@@ -92,7 +92,8 @@ static void print_node(const json_t *document) {
     print_removed(node);
   } else if (!field_true(node, "member")) {
     const char *refusal = field_text(node, "join_refusal");
-    printf("         %snot yet a member: %s%s\n", terminal_on(STYLE_YELLOW),
+    printf("         %s%s%s%s\n", terminal_on(STYLE_YELLOW),
+           field_true(node, "takes_changes") ? "it serves nobody yet: it " : "not yet a member: ",
            refusal[0] != '\0' ? refusal : "it is asking its seeds to take it in", terminal_off());
   }
   if (field_true(node, "nospace")) {

@@ -178,6 +178,7 @@ static json_t *json_this_node(const struct front *front) {
   json_object_set_new(object, "incarnation", json_digest(facts.incarnation));
   json_object_set_new(object, "wrote", json_count(shard_wrote(shard)));
   json_object_set_new(object, "member", json_boolean(shard_is_member(shard)));
+  json_object_set_new(object, "takes_changes", json_boolean(shard_takes_changes(shard)));
   json_object_set_new(object, "removed", json_boolean(front_was_removed(front)));
   json_object_set_new(object, "handed_over", json_boolean(facts.handed_over));
   json_object_set_new(object, "strays", json_count(shard_health(shard)->strays));

@@ -86,6 +86,8 @@ static void not_member(const struct front *front, struct output *out) {
   const char *refusal = shard_join_refusal(front_shard(front));
   if (front_was_removed(front)) {
     output_error_format(out, "%s this node was removed from its cluster: ask another one", err_code(ERR_NOTMEMBER));
+  } else if (shard_takes_changes(front_shard(front)) && refusal != NULL) {
+    output_error_format(out, "%s this node %s", err_code(ERR_NOTMEMBER), refusal);
   } else {
     output_error_format(out, "%s this node is not yet a member of a cluster: %s", err_code(ERR_NOTMEMBER),
                         refusal != NULL ? refusal : "it is asking its seeds to take it in");

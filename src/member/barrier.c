@@ -407,56 +407,59 @@ bool barrier_is_elder(const struct member *member, uint32_t node) {
   return !one_stays || ring_find(member->newest, node) >= 0;
 }
 
+static bool has_our_props(const struct member *member, const struct peer *peer) {
+  const struct heartbeat *heartbeat = &peer->heartbeat;
+  return peer->told && peer->base_index != NO_RING_INDEX && heartbeat->mark.base_count > 0 &&
+         heartbeat->props_digest == member->records.buckets_digest;
+}
+
 /* What was set since then it may not know. */
 static bool has_lost(const struct peer *peer) {
   return peer->told && (peer->heartbeat.loss == LOSS_EMPTIED || peer->heartbeat.loss == LOSS_OLD);
 }
 
-/* Has all the rest of the base lost something? Then nobody knows more. */
-static bool have_all_lost(const struct member *member) {
+/* Is there nobody left who has lost nothing, and have all that are left told each other what they know? */
+static bool is_all_that_is_known(const struct member *member) {
   const struct ring *base = member->base;
   for (uint32_t i = 0; i < base->member_count; i++) {
     uint32_t node = base->members[i].node;
     const struct peer *peer = node == member->self ? NULL : detector_find(&member->detector, node);
-    if (peer != NULL && !peer->removed && !has_lost(peer)) {
+    if (peer != NULL && !peer->removed && !(has_lost(peer) && has_our_props(member, peer))) {
       return false;
     }
   }
-  return true;
-}
-
-static bool is_told_props(const struct member *member, const struct peer *peer) {
-  const struct heartbeat *heartbeat = &peer->heartbeat;
-  return peer->told && peer->base_index != NO_RING_INDEX && heartbeat->mark.base_count > 0 &&
-         heartbeat->props_digest == member->records.buckets_digest && (!has_lost(peer) || have_all_lost(member));
+  return ring_find(base, member->self) >= 0;
 }
 
 bool barrier_knows_props(const struct member *member) {
   ASSERT(member->has_base);
   struct walk walk = walk_begin(member);
   while (walk_next(&walk)) {
-    if (walk.peer != NULL && is_told_props(member, walk.peer)) {
+    if (walk.peer != NULL && has_our_props(member, walk.peer) && !has_lost(walk.peer)) {
       return true;
     }
   }
-  return false;
+  return is_all_that_is_known(member);
 }
 
 bool barrier_is_introduced(const struct member *member) {
   ASSERT(layout_is_newcomer(member));
   bool all_left_out = true;
+  bool one_knows = false;
   struct walk walk = walk_begin(member);
   while (walk_next(&walk)) {
     if (walk.peer == NULL || walk.peer->base_index == NO_RING_INDEX) {
       continue;
     }
-    if (is_told_props(member, walk.peer) && barrier_is_elder(member, walk.node) &&
+    bool knows = has_our_props(member, walk.peer);
+    if (knows && !has_lost(walk.peer) && barrier_is_elder(member, walk.node) &&
         walk.peer->heartbeat.history_digest == member->records.digest) {
       return true;
     }
+    one_knows = one_knows || knows;
     all_left_out = all_left_out && walk.peer->fenced;
   }
-  return all_left_out && barrier_knows_props(member);
+  return all_left_out && one_knows;
 }
 
 bool barrier_all_done(const struct member *member) {

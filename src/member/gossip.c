@@ -277,7 +277,8 @@ static void send_gossip(struct member *member, struct step *step, uint32_t to) {
 void records_heartbeat(struct member *member, struct step *step, uint32_t from, const struct heartbeat *heartbeat) {
   const struct peer *peer = detector_find(&member->detector, from);
   ASSERT(from != member->self);
-  if (peer != NULL && peer->known && member->records.digest != 0 && layout_is_newcomer(member) &&
+  bool waits = layout_is_newcomer(member) || !life_is_informed(member);
+  if (peer != NULL && peer->known && member->records.digest != 0 && waits &&
       heartbeat->props_digest != member->records.buckets_digest) {
     send_gossip(member, step, from);
   }
@@ -324,7 +325,7 @@ void records_gossip(struct member *member, struct step *step, uint32_t from, con
     records_send_history(member, step, from, 0);
   }
   const struct peer *peer = detector_find(&member->detector, from);
-  if (member->serves && peer != NULL && (peer->known || peer->removed) &&
+  if (member_takes_changes(member) && peer != NULL && (peer->known || peer->removed) &&
       gossip->props_digest != records->buckets_digest) {
     send_props(member, step, from, MESSAGE_WANT, BYTES_NONE);
   }

@@ -279,8 +279,7 @@ static void request_direct(struct member *member, struct step *step, const struc
   struct bytes reason = BYTES_NONE;
   bool address = false;
   if (!member->serves) {
-    send_result(step, change->node, ERR_RETRY,
-                sentence(member, "this seed is not yet a member of a cluster itself; trying again"));
+    send_result(step, change->node, ERR_RETRY, sentence(member, "this seed does not serve yet itself; trying again"));
     return;
   }
   enum err clash = find_clash(member, change, &reason, &address);
@@ -464,7 +463,7 @@ const char *member_refusal(const struct member *member) {
     return "this node was removed from its cluster; to add it as a new node, start it with an empty data directory";
   }
   if (member_takes_changes(member)) {
-    return "it has lost what it knew, and waits for a member that has not to tell it of the buckets: start one, or "
+    return "has lost its directory, and waits for a member that has not to tell it of the buckets; start one, or "
            "remove "
            "those that are gone for good";
   }

@@ -521,6 +521,10 @@ void layout_run(struct member *member, struct step *step) {
   if (layout->stored && !layout->storing && layout->retry_due_ns == HEAP_NEVER) {
     struct mark next;
     if (find_next(member, &next)) {
+      bool folded = next.base_count < member->records.history.snapshot.ring.records;
+      if (!member->has_base && next.phase == MARK_DONE && !folded) {
+        life_base(member, step, ring_of(member, next.base_count));
+      }
       store(member, step, &next);
     }
   }

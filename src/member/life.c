@@ -192,26 +192,27 @@ static void raise(struct member *member, struct step *step) {
   }
 }
 
-/* The base has nobody else who could tell it anything. */
-static bool is_alone(const struct member *member) {
-  return member->base->member_count == 1 && ring_find(member->base, member->self) >= 0;
+void life_base(struct member *member, struct step *step, const struct ring *base) {
+  struct life *life = &member->life;
+  if (life->fresh && !life->based) {
+    life->based = true;
+    if (ring_find(base, member->self) >= 0 && life->lost == 0) {
+      lose(member, step, life->id | 1u);
+    }
+  }
 }
 
 void life_look(struct member *member, struct step *step) {
   struct life *life = &member->life;
-  /* A base that has it is one whose part it has said that it holds: so it had a directory with papers. */
-  if (life->fresh && !life->based && member->has_base) {
-    life->based = true;
-    if (ring_find(member->base, member->self) >= 0 && life->lost == 0) {
-      lose(member, step, life->id | 1u);
-    }
+  if (member->has_base) {
+    life_base(member, step, member->base);
   }
   bool waited = member->has_base && step->now_ns - life->begun_ns >= step->tunables->peer_timeout_ns;
   if (!life->sure && life->begun_ns != 0 && (waited || all_have_told(member))) {
     life->sure = true;
     member_view(member, step);
   }
-  if (!life_is_informed(member) && member->has_base && (is_alone(member) || barrier_knows_props(member))) {
+  if (!life_is_informed(member) && member->has_base && barrier_knows_props(member)) {
     life->informed = true;
     member_refresh(member, step);
   }

@@ -52,6 +52,9 @@ void life_heard(struct member *member, struct step *step, uint32_t from, const s
 /* Fills in what the heartbeat to this peer says of both. */
 struct peer;
 void life_tell(const struct member *member, const struct peer *peer, struct heartbeat *heartbeat);
+/* That base is about to be this node's, or has become it. One that has the node is one whose part it has said that it
+ * holds: so it had a directory, with papers. If it began without, that is stored now, before the base is. */
+void life_base(struct member *member, struct step *step, const struct ring *base);
 /* Does it know the buckets' quorums, or may it at least know what it knew? */
 bool life_is_informed(const struct member *member);
 void life_committed(struct member *member, struct step *step, uint64_t token, enum err err);

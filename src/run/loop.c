@@ -200,6 +200,10 @@ static void node_say_refusal(struct node *node) {
   if (refusal != NULL && !has_left && strcmp(refusal, node->refusal) != 0) {
     bool waits = strstr(refusal, WAITING) != NULL;
     snprintf(node->refusal, sizeof(node->refusal), "%s", refusal);
+    if (shard_takes_changes(node->shard)) {
+      log_line(LOG_LEVEL_WARN, "this node serves nobody yet: it %s", refusal);
+      return;
+    }
     log_line(waits ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, "not %s the cluster: %s", waits ? "yet in" : "taken into",
              refusal);
   }

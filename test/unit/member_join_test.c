@@ -111,7 +111,7 @@ static void a_seed_that_is_itself_not_yet_a_member_says_so(void **state) {
   run(5 * SECOND);
   assert_false(member_is_member(member_of(0)));
   assert_non_null(member_refusal(member_of(0)));
-  assert_non_null(strstr(member_refusal(member_of(0)), "not yet a member"));
+  assert_non_null(strstr(member_refusal(member_of(0)), "does not serve yet"));
 }
 
 static void a_joiner_whose_history_was_lost_with_a_crash_is_given_it_again(void **state) {

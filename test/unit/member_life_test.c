@@ -103,6 +103,36 @@ static void an_emptied_directory_is_noticed(void **state) {
   }
 }
 
+/* Else others would be told of the base by one who seems to have lost nothing, and a restart would not know it. */
+static void a_loss_is_durable_and_told_before_the_base_is(void **state) {
+  (void)state;
+  uint32_t early = 0;
+  uint32_t late = 0;
+  for (uint64_t seed = 0; seed < 60; seed++) {
+    form_written(1200 + seed, 3);
+    node_crash(1);
+    node_empty(1);
+    world.nodes[1].lacks = true;
+    node_start(1);
+    uint64_t crash_ns = 0;
+    while (crash_ns == 0 || world.now_ns < crash_ns) {
+      run(MS);
+      bool based = layout_of(1).mark.base_count > 0;
+      assert_true(!based || member_loss(member_of(1)) == LOSS_EMPTIED);
+      crash_ns = crash_ns == 0 && member_loss(member_of(1)) != LOSS_NONE ? world.now_ns + seed % 12 * MS : crash_ns;
+    }
+    node_crash(1);
+    node_start(1);
+    bool based = layout_of(1).mark.base_count > 0;
+    assert_true(!based || member_loss(member_of(1)) == LOSS_EMPTIED);
+    early += based ? 0 : 1;
+    late += based ? 1 : 0;
+    write_for(3, 5 * SECOND);
+    assert_int_equal(member_loss(member_of(1)), LOSS_EMPTIED);
+  }
+  assert_true(early > 0 && late > 0);
+}
+
 /* By what it knows before then it replicates less than it does. */
 static void a_loss_is_not_made_good_before_the_buckets_are_known(void **state) {
   (void)state;
@@ -193,13 +223,51 @@ static void the_dead_can_be_removed_by_who_waits_for_them(void **state) {
     node_crash(0);
     for (uint32_t i = 1; i < 3; i++) {
       assert_true(member_takes_changes(member_of(i)));
-      assert_non_null(strstr(member_refusal(member_of(i)), "has lost what it knew"));
+      assert_non_null(strstr(member_refusal(member_of(i)), "has lost its directory"));
     }
     change_at(1, wish_of(CHANGE_REMOVE, 0));
     run(20 * SECOND);
     for (uint32_t i = 1; i < 3; i++) {
       assert_int_not_equal(admit(i), ERR_NOTMEMBER);
       assert_null(member_refusal(member_of(i)));
+    }
+  }
+  assert_true(tried > 0);
+}
+
+/* Each knows something that the other does not, and nobody else is left. */
+static void who_has_lost_what_it_knew_tells_what_it_has_been_told(void **state) {
+  (void)state;
+  static struct bucket_table table;
+  static uint8_t room[4096];
+  const struct bytes name = BYTES_LITERAL("cart");
+  const struct bytes other = BYTES_LITERAL("other");
+  uint32_t tried = 0;
+  for (uint64_t seed = 0; seed < 20; seed++) {
+    if (!form_uninformed(1130 + seed, name)) {
+      continue;
+    }
+    tried += 1;
+    for (uint32_t i = 1; i < 3; i++) {
+      const struct bytes told = i == 1 ? name : other;
+      struct bucket record = {.time = 5, .issuer = 7, .name_size = (uint8_t)told.size, .props = bucket_props_default()};
+      memcpy(record.name, told.data, told.size);
+      record.props.n = 5;
+      bucket_table_init(&table);
+      assert_int_equal(bucket_put(&table, &record), ERR_OK);
+      struct writer w = writer_make(room, sizeof room);
+      bucket_table_encode(&table, &w);
+      assert_false(w.failed);
+      struct message props = {.type = MESSAGE_PROPS, .object = writer_bytes(&w)};
+      say_to(i, 0, &props);
+    }
+    node_crash(0);
+    change_at(1, wish_of(CHANGE_REMOVE, 0));
+    run(20 * SECOND);
+    for (uint32_t i = 1; i < 3; i++) {
+      assert_int_not_equal(admit(i), ERR_NOTMEMBER);
+      assert_int_equal(bucket_find(member_buckets(member_of(i)), name).n, 5);
+      assert_int_equal(bucket_find(member_buckets(member_of(i)), other).n, 5);
     }
   }
   assert_true(tried > 0);
@@ -409,9 +477,11 @@ int main(void) {
       cmocka_unit_test(the_others_know_it_after_their_own_restart),
       cmocka_unit_test(a_node_answers_for_nothing_until_all_have_told_or_have_had_time_to),
       cmocka_unit_test(a_loss_is_noticed_late_rather_than_not_at_all),
+      cmocka_unit_test(a_loss_is_durable_and_told_before_the_base_is),
       cmocka_unit_test(a_loss_is_not_made_good_before_the_buckets_are_known),
       cmocka_unit_test(who_has_lost_what_it_knew_informs_nobody),
       cmocka_unit_test(the_dead_can_be_removed_by_who_waits_for_them),
+      cmocka_unit_test(who_has_lost_what_it_knew_tells_what_it_has_been_told),
       cmocka_unit_test(when_all_have_lost_what_they_knew_they_inform_each_other),
       cmocka_unit_test(who_is_alone_makes_its_loss_good),
       cmocka_unit_test(a_loss_lasts_over_restarts_until_it_is_made_good),
