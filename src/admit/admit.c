@@ -32,9 +32,12 @@ static bool somebody_waits(const struct admit *admit, uint64_t now_ns) {
 }
 
 static void start_look(struct admit *admit, uint64_t now_ns) {
+  bool was_quiet = admit->quiet == ADMIT_QUIET;
   admit->quiet = admit->p999_ns == 0 ? least(admit->quiet + 1, ADMIT_QUIET) : 0;
   if (admit->quiet == ADMIT_QUIET) {
     admit->start = ADMIT_WHOLE;
+  } else if (was_quiet && !somebody_waits(admit, now_ns)) {
+    admit->start = ADMIT_FIRST;
   } else if (somebody_waits(admit, now_ns)) {
     admit->start = least(admit->start + ADMIT_START_RISE, ADMIT_WHOLE);
   } else if (admit->start > ADMIT_FIRST) {

@@ -17,6 +17,7 @@
  * beyond: from ADMIT_FIRST it rises by ADMIT_START_RISE in each second in which somebody was made to wait, falls back
  * when nobody is, and the halving begins there. Where no client has asked anything for ADMIT_QUIET seconds (and in the
  * minute before, that the latencies are of) it is whole: a node that has just been started waits for those that return.
+ * When the first comes, work that is under way goes on, and other work begins with little again.
  *
  * INVARIANTS: what is granted to one kind never falls below the floor's share of it, so all work ends; all kinds
  * together take no more in a second than `bytes_per_s`, but for what a slice takes beyond what it was granted: that is
