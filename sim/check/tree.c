@@ -1,5 +1,5 @@
-/* tree: whenever a node's Merkle tree lacks nothing, each leaf's sum is that of what the node's store has; after
- * healing no tree lacks anything. */
+/* tree: whenever a node's Merkle tree lacks nothing and no leaf of it is blind, each leaf's sum is that of what the
+ * node's store has; after healing no tree is still to be grown. */
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -64,7 +64,7 @@ void tree_judge(struct run *run) {
       continue;
     }
     tree_node_judge(run, i);
-    if (shard_tree(run->world->nodes[i].shard) == NULL) {
+    if (shard_tree_left(run->world->nodes[i].shard) > 0) {
       check_fail(run, CHECK_tree, CHECK_NO_KEY, "the tree of node %" PRIu32 " is not whole", i + 1);
     }
   }

@@ -10,6 +10,8 @@
 #define SCAN_BYTES (1u << 20)           /* about; one object at least */
 #define BACKOFF_NS UINT64_C(1000000000) /* after a scan that failed */
 #define DOUBT_NS UINT64_C(100000000)    /* between looks whether all is settled */
+#define AGAIN_NS UINT64_C(30000000000)  /* before leaves that are blind are looked at again */
+#define BLIND_MAX 32u
 
 _Static_assert(TREE_MARKS == OBJECT_MARKS, "a share has room for the marks of an object");
 
@@ -22,19 +24,28 @@ struct note {
   uint64_t share;
 };
 
+/* Leaves in which a scan has met with what can not be read. */
+struct blind {
+  uint64_t first, last; /* `high` of their first and last positions */
+  bool written;         /* something has been stored there since */
+  uint64_t again_ns;
+};
+
 struct growth {
   struct tree tree;
+  uint32_t node; /* this one */
   enum growth_state state;
   struct position first; /* of the range */
   uint64_t last;         /* `high` of its last positions */
   uint64_t due_ns;       /* WAITING */
   uint32_t doubts;       /* keys of which nobody knows what the store has */
-  uint32_t gaps;         /* scans that have passed over something */
   bool overdue;          /* the range has become another one: what is being scanned is not wanted */
   bool limited;          /* writes from `limit` on have not been noted */
   struct position limit;
   uint32_t note_count;
   struct note notes[GROWTH_NOTES_MAX]; /* by position */
+  uint32_t blind_count;
+  struct blind blind[BLIND_MAX]; /* none overlap */
   bool looked;
   uint64_t buckets_digest;
   uint32_t sizes;
@@ -50,6 +61,7 @@ struct growth *growth_init(void *memory, const struct shard_config *config) {
   struct growth *growth = memory;
   memset(growth, 0, sizeof *growth);
   tree_init(&growth->tree, config->tree_memory, config->tree_bits, config->cluster_seed);
+  growth->node = config->node;
   growth->state = GROWTH_WAITING;
   growth->last = UINT64_MAX;
   return growth;
@@ -103,7 +115,86 @@ static uint32_t key_n(const struct step *step, struct bytes store_key) {
   return bucket_find(step->buckets, bucket_of_key(user_key)).n;
 }
 
+/* -- blind leaves ------------------------------------------------------------------------ */
+
+static struct blind *blind_find(struct growth *growth, uint64_t high) {
+  for (uint32_t i = 0; i < growth->blind_count; i++) {
+    if (growth->blind[i].first <= high && high <= growth->blind[i].last) {
+      return &growth->blind[i];
+    }
+  }
+  return NULL;
+}
+
+static uint64_t distance(const struct blind *a, const struct blind *b) {
+  return a->first > b->last ? a->first - b->last : b->first > a->last ? b->first - a->last : 0;
+}
+
+/* Takes it out of the list, and makes it part of `whole`. */
+static void blind_take(struct growth *growth, uint32_t index, struct blind *whole) {
+  const struct blind part = growth->blind[index];
+  growth->blind_count -= 1;
+  growth->blind[index] = growth->blind[growth->blind_count];
+  whole->first = part.first < whole->first ? part.first : whole->first;
+  whole->last = part.last > whole->last ? part.last : whole->last;
+  whole->written = whole->written || part.written;
+}
+
+/* What nobody else's leaf has is all that is in it: so what is there is compared key by key. */
+static void mark_blind(struct growth *growth, const struct blind *blind) {
+  tree_clear(&growth->tree, blind->first, blind->last);
+  for (uint64_t first = blind->first;;) {
+    uint8_t bytes[8];
+    struct writer w = writer_make(bytes, sizeof bytes);
+    write_u64(&w, first);
+    uint64_t mark = tree_share(&growth->tree, writer_bytes(&w), growth->node, 0);
+    tree_replace(&growth->tree, (struct position){first, 0}, REPLICAS_MAX, 0, mark);
+    uint64_t last = tree_node_last(tree_node_of(first, growth->tree.bits));
+    if (last >= blind->last) {
+      return;
+    }
+    first = last + 1;
+  }
+}
+
+/* With what it overlaps, or touches; where there are too many, what is between it and the nearest is blind, too. */
+static void blind_add(struct growth *growth, struct blind added) {
+  for (uint32_t i = 0; i < growth->blind_count; i++) {
+    if (distance(&added, &growth->blind[i]) <= 1) {
+      blind_take(growth, i, &added);
+      i = UINT32_MAX; /* from the beginning */
+    }
+  }
+  if (growth->blind_count == BLIND_MAX) {
+    uint32_t nearest = 0;
+    for (uint32_t i = 1; i < growth->blind_count; i++) {
+      nearest = distance(&added, &growth->blind[i]) < distance(&added, &growth->blind[nearest]) ? i : nearest;
+    }
+    blind_take(growth, nearest, &added);
+  }
+  growth->blind[growth->blind_count] = added;
+  growth->blind_count += 1;
+  mark_blind(growth, &added);
+}
+
+bool growth_is_blind(const struct growth *growth) {
+  return growth->blind_count > 0;
+}
+
 /* -- the range -------------------------------------------------------------------------- */
+
+/* Blind leaves that it reaches into are grown too, as far as they go. */
+static void range_see(struct growth *growth) {
+  struct blind range = {.first = growth->first.high, .last = growth->last};
+  for (uint32_t i = 0; i < growth->blind_count; i++) {
+    if (distance(&range, &growth->blind[i]) == 0) {
+      blind_take(growth, i, &range);
+      i = UINT32_MAX; /* from the beginning */
+    }
+  }
+  growth->first.high = range.first;
+  growth->last = range.last;
+}
 
 /* These leaves are to be grown too. */
 static void range_add(struct growth *growth, struct tree_node node) {
@@ -121,6 +212,7 @@ static void range_add(struct growth *growth, struct tree_node node) {
     growth->last = last > growth->last ? last : growth->last;
     growth->overdue = growth->state == GROWTH_SCANNING;
   }
+  range_see(growth);
   tree_clear(&growth->tree, growth->first.high, growth->last);
 }
 
@@ -201,7 +293,10 @@ static void note_add(struct growth *growth, const struct note *note) {
 void growth_stored(struct growth *growth, const struct step *step, struct bytes store_key, uint64_t out, uint64_t in) {
   struct position position = position_read(store_key.data);
   uint32_t n = key_n(step, store_key);
-  if (!in_range(growth, position)) {
+  struct blind *blind = blind_find(growth, position.high);
+  if (blind != NULL) {
+    blind->written = true; /* whatever it knew, it is not in the tree */
+  } else if (!in_range(growth, position)) {
     tree_replace(&growth->tree, position, n, out, in);
   } else if (growth->state == GROWTH_SCANNING) {
     note_add(growth, &(struct note){.position = position, .n = n, .share = in});
@@ -210,7 +305,17 @@ void growth_stored(struct growth *growth, const struct step *step, struct bytes 
 
 /* -- scans --------------------------------------------------------------------------------- */
 
+/* What has been written there may be all that is there now. One place at a time: what is between two is not read. */
+static void blind_look(struct growth *growth, const struct step *step) {
+  for (uint32_t i = 0; i < growth->blind_count && growth->state == GROWTH_WHOLE; i++) {
+    if (growth->blind[i].written && step->now_ns >= growth->blind[i].again_ns) {
+      range_add(growth, tree_node_of(growth->blind[i].first, growth->tree.bits));
+    }
+  }
+}
+
 void growth_tick(struct growth *growth, struct step *step) {
+  blind_look(growth, step);
   if (growth->state != GROWTH_WAITING || step->now_ns < growth->due_ns) {
     return;
   }
@@ -250,12 +355,28 @@ static struct position scanned_through(const struct growth *growth, const struct
   return through;
 }
 
+/* Between where the scan began and the first that it returned, or its end, lies what can not be read: those leaves are
+ * blind. */
+static void scanned_gap(struct growth *growth, const struct step *step, const struct event *event,
+                        struct position through) {
+  struct position last = through;
+  if (event->scan.count > 0) {
+    struct bytes key = blob_bytes(event->scan.entries[0].key);
+    struct position first = key.size < POSITION_BYTES ? growth->first : position_read(key.data);
+    last = position_compare(first, through) < 0 ? first : through;
+  }
+  uint32_t bits = growth->tree.bits;
+  blind_add(growth, (struct blind){.first = tree_node_of(growth->first.high, bits).prefix,
+                                   .last = tree_node_last(tree_node_of(last.high, bits)),
+                                   .again_ns = step->now_ns + AGAIN_NS});
+}
+
 static void scanned_add(struct growth *growth, const struct step *step, const struct scan_entry *entry) {
   bool noted = false;
   struct bytes key = blob_bytes(entry->key);
   struct position position = position_read(key.data);
   (void)note_find(growth, position, &noted);
-  if (!noted) {
+  if (!noted && blind_find(growth, position.high) == NULL) {
     tree_replace(&growth->tree, position, key_n(step, key), 0, growth_share(growth, key, entry->value));
   }
 }
@@ -273,7 +394,9 @@ void growth_scan_done(struct growth *growth, struct step *step, const struct eve
     return;
   }
   struct position through = scanned_through(growth, event);
-  growth->gaps += event->scan.gap ? 1 : 0;
+  if (event->scan.gap) {
+    scanned_gap(growth, step, event, through);
+  }
   uint64_t bytes = 0;
   for (uint32_t i = 0; i < event->scan.count; i++) {
     const struct scan_entry *entry = &event->scan.entries[i];
@@ -285,7 +408,10 @@ void growth_scan_done(struct growth *growth, struct step *step, const struct eve
   }
   for (uint32_t i = 0; i < growth->note_count; i++) {
     const struct note *note = &growth->notes[i];
-    if (position_compare(note->position, through) <= 0) {
+    struct blind *blind = blind_find(growth, note->position.high);
+    if (blind != NULL) {
+      blind->written = true;
+    } else if (position_compare(note->position, through) <= 0) {
       tree_replace(&growth->tree, note->position, note->n, 0, note->share);
     }
   }
@@ -298,10 +424,6 @@ void growth_scan_done(struct growth *growth, struct step *step, const struct eve
   growth_tick(growth, step); /* on with it, unless it has to wait */
 }
 
-uint32_t growth_gaps(const struct growth *growth) {
-  return growth->gaps;
-}
-
 uint32_t growth_left(const struct growth *growth) {
   if (growth->state == GROWTH_WHOLE) {
     return 0;
@@ -310,5 +432,10 @@ uint32_t growth_left(const struct growth *growth) {
 }
 
 uint64_t growth_deadline(const struct growth *growth) {
-  return growth->state == GROWTH_WAITING ? growth->due_ns : HEAP_NEVER;
+  uint64_t due_ns = growth->state == GROWTH_WAITING ? growth->due_ns : HEAP_NEVER;
+  for (uint32_t i = 0; i < growth->blind_count && growth->state == GROWTH_WHOLE; i++) {
+    const struct blind *blind = &growth->blind[i];
+    due_ns = blind->written && blind->again_ns < due_ns ? blind->again_ns : due_ns;
+  }
+  return due_ns;
 }

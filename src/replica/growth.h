@@ -13,7 +13,13 @@
  * the store takes while a scan is under way may be in what that scan returns, or not: the lowest of them are noted, and
  * count instead of what the scan says of their keys; where the notes do not suffice, the scan counts up to there only.
  *
- * INVARIANT: outside the range, the sum of each leaf is that of what the store has.
+ * A scan may meet with what can not be read. Which keys it hides nobody knows, and what is stored there later may be
+ * hidden, too (where an engine has damage in a file, its scans end there whatever lies above). So the leaves that it
+ * reaches into are blind: nothing in them counts, and they differ from everybody's, so that they are compared key by key
+ * in each round. They are looked at again when somebody loses or doubts something there, and some time after something
+ * was stored.
+ *
+ * INVARIANT: outside the range, the sum of each leaf that is not blind is that of what the store has.
  */
 #ifndef GRAMME_REPLICA_GROWTH_H
 #define GRAMME_REPLICA_GROWTH_H
@@ -47,8 +53,8 @@ void growth_settled(struct growth *growth);
 /* Between these positions there is damage: what the store still can read there is read again. */
 void growth_lose(struct growth *growth, struct position first, struct position last);
 
-/* How often a scan has passed over what can not be read: the tree lacks it from then on, whoever knew it before. */
-uint32_t growth_gaps(const struct growth *growth);
+/* Are there leaves that are blind? */
+bool growth_is_blind(const struct growth *growth);
 
 /* At the beginning of each step, before anything of it. */
 void growth_look(struct growth *growth, const struct step *step);

@@ -58,7 +58,6 @@ struct slot {
   bool share_known;         /* `share` is of what the store has */
   bool doubtful;            /* nobody knows what it has */
   uint64_t share;           /* of the tree */
-  uint32_t gaps;            /* growth_gaps when that was read */
 };
 
 struct replica {
@@ -201,7 +200,6 @@ static enum err slot_find(struct replica *replica, struct step *step, const stru
       .head = NONE,
       .tail = NONE,
       .next = NONE,
-      .gaps = growth_gaps(replica->growth),
   };
   map_insert(&replica->map, hash, *index);
   step_read(step, token_make(TOKEN_REPLICA, *index), slot->space, key);
@@ -896,14 +894,8 @@ static void tree_follow(struct replica *replica, struct step *step, struct slot 
   }
   ASSERT(slot->share_known);
   bool stale = PLANTED(tree_stale) && operation->type == MESSAGE_WRITE && slot->share != 0;
-  uint32_t gaps = growth_gaps(replica->growth);
   if (err == ERR_OK) {
-    if (slot->gaps != gaps) {
-      /* What it knew may be damaged now, and out of the tree: its leaf is read again. */
-      struct position position = position_read(slot->key->data);
-      growth_lose(replica->growth, position, position);
-      slot->gaps = gaps;
-    } else if (!stale) {
+    if (!stale) {
       growth_stored(replica->growth, step, blob_bytes(slot->key), slot->share, operation->share);
     }
     slot->share = operation->share;

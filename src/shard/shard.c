@@ -617,7 +617,8 @@ void shard_background(const struct shard *shard, struct admit_view *out) {
 const struct tree *shard_tree(const struct shard *shard) {
   uint32_t sizes = 0; /* those of the buckets may be others since this step: it is grown anew in the next */
   bool current = bucket_table_sizes(member_buckets(shard->member), &sizes) == growth_sizes_digest(shard->growth);
-  return current && growth_is_whole(shard->growth) ? growth_tree(shard->growth) : NULL;
+  bool sees = growth_is_whole(shard->growth) && !growth_is_blind(shard->growth);
+  return current && sees ? growth_tree(shard->growth) : NULL;
 }
 
 uint32_t shard_in_flight(const struct shard *shard) {

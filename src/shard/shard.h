@@ -48,7 +48,7 @@ uint32_t shard_tree_left(const struct shard *shard); /* of 1000 parts, what is n
 /* What background work is granted now, and why. */
 void shard_background(const struct shard *shard, struct admit_view *out);
 struct tree;
-const struct tree *shard_tree(const struct shard *shard); /* NULL: it is being grown */
+const struct tree *shard_tree(const struct shard *shard); /* NULL: it is being grown, or blind somewhere */
 const struct bucket_table *shard_buckets(const struct shard *shard);
 const struct shard_stats *shard_stats(const struct shard *shard);
 struct context_binding;

@@ -4,6 +4,7 @@
 
 #include "support/core_step.h"
 
+#include "base/heap.h"
 #include "replica/growth.h"
 
 #define BITS 8u
@@ -13,16 +14,18 @@
 struct kept {
   struct blob *key;
   struct blob *object; /* NULL: absent */
+  bool damaged;        /* a scan ends here, or passes over it */
 };
 
 static struct growth *growth;
 static void *tree_memory;
 static struct kept list[KEYS]; /* by position */
 static uint32_t kept_count;
+static bool hides; /* damage hides what is written above it, too; else that lies elsewhere, and is sound */
 
 static void grow_begin(void) {
   struct shard_config config = {
-      .tree_memory = calloc(1, tree_memory_bytes(BITS)), .tree_bits = BITS, .cluster_seed = 9};
+      .tree_memory = calloc(1, tree_memory_bytes(BITS)), .tree_bits = BITS, .cluster_seed = 9, .node = 1};
   assert_non_null(config.tree_memory);
   tree_memory = config.tree_memory;
   growth = growth_init(aligned_alloc(64, growth_size()), &config);
@@ -73,6 +76,7 @@ static void object_set(uint32_t i, struct blob *object) {
 static void store_write(struct step *step, uint32_t i) {
   uint64_t out = share(i);
   bool deletes = list[i].object != NULL && prng_chance(&core.prng, 300);
+  list[i].damaged = list[i].damaged && hides;
   object_set(i, deletes ? NULL : object_of(NULL, 2, "v"));
   growth_stored(growth, step, blob_bytes(list[i].key), out, share(i));
 }
@@ -93,6 +97,28 @@ static void assert_tree_is_that_of_the_list(void) {
       assert_int_equal(tree_sum(tree, node, 4), 0);
     }
   }
+}
+
+/* Each leaf is that of the list, or blind: then there is nothing in it but the mark of that. How many are blind? */
+static uint32_t assert_leaves_are_those_of_the_list_or_blind(void) {
+  const struct tree *tree = growth_tree(growth);
+  assert_true(growth_is_whole(growth));
+  uint32_t blind = 0;
+  for (uint32_t index = 0; index >> BITS == 0; index++) {
+    struct tree_node node = tree_child((struct tree_node){0, 0}, BITS, index);
+    uint64_t mark = tree_sum(tree, node, REPLICAS_MAX); /* no key has so many */
+    uint64_t sum = mark;
+    for (uint32_t i = 0; i < kept_count && mark == 0; i++) {
+      uint64_t high = position_read(list[i].key->data).high;
+      sum += high >= node.prefix && high <= tree_node_last(node) ? share(i) : 0;
+    }
+    assert_int_equal(tree_sum(tree, node, 1), sum);
+    blind += mark != 0 ? 1 : 0;
+  }
+  assert_in_range(tree_marked(tree, 1), 0, kept_count);
+  assert_in_range(tree_marked(tree, 2), 0, kept_count);
+  assert_int_equal(blind > 0, growth_is_blind(growth));
+  return blind;
 }
 
 /* A scan that the tree asks for, or none. */
@@ -124,17 +150,23 @@ static struct scan tick(void) {
 struct result {
   struct scan_entry entries[GROWTH_BATCH_MAX];
   uint32_t count;
-  bool end;
+  bool end, gap;
 };
 
 static void result_take(struct result *result, const struct scan *scan, uint32_t most) {
   result->count = 0;
   result->end = true;
+  result->gap = false;
   for (uint32_t i = 0; i < kept_count; i++) {
-    if (list[i].object == NULL || bytes_compare(blob_bytes(list[i].key), blob_bytes(scan->from)) < 0) {
+    if (bytes_compare(blob_bytes(list[i].key), blob_bytes(scan->from)) < 0 ||
+        (list[i].object == NULL && !list[i].damaged)) {
       continue;
     }
-    if (result->count == most) {
+    if (list[i].damaged && result->count == 0) {
+      result->gap = true;
+      continue;
+    }
+    if (result->count == most || list[i].damaged) {
       result->end = false;
       break;
     }
@@ -151,6 +183,7 @@ static struct scan scan_done(struct scan *scan, struct result *result, enum err 
   event.scan.entries = result->entries;
   event.scan.count = err == ERR_OK ? result->count : 0;
   event.scan.end = result->end;
+  event.scan.gap = err == ERR_OK && result->gap;
   growth_scan_done(growth, &step, &event);
   for (uint32_t i = 0; i < result->count; i++) {
     blob_put(result->entries[i].key);
@@ -186,6 +219,105 @@ static void grow(uint32_t writes, uint32_t batch) {
     scan = scan_done(&scan, &result, prng_chance(&core.prng, 100) ? ERR_IO : ERR_OK);
   }
   assert_false(scan.asked);
+}
+
+static void damage(uint32_t count) {
+  for (uint32_t i = 0; i < count; i++) {
+    uint32_t at = (uint32_t)prng_below(&core.prng, kept_count);
+    list[at].damaged = list[at].object != NULL;
+  }
+}
+
+static void damage_is_gone(void) {
+  for (uint32_t i = 0; i < kept_count; i++) {
+    list[i].damaged = false;
+  }
+}
+
+/* What has been written there is looked at again after a while, one place after the other. */
+static void look_again(void) {
+  for (uint32_t i = 0; i < 100 && growth_deadline(growth) != HEAP_NEVER; i++) {
+    core.now_ns = growth_deadline(growth);
+    grow(0, 50);
+  }
+}
+
+static void what_can_not_be_read_is_blind_until_it_can_be(void **state) {
+  (void)state;
+  for (uint32_t seed = 1; seed <= 60; seed++) {
+    begin(300);
+    prng_init(&core.prng, seed);
+    hides = seed % 2 == 0;
+    some_writes(900);
+    grow(3, 100);
+    for (uint32_t round = 0; round < 5; round++) {
+      damage(1 + seed % 4);
+      growth_lose(growth, (struct position){0, 0}, (struct position){UINT64_MAX, UINT64_MAX});
+      grow(20, 1 + seed % 40); /* it comes to its end, whatever is written meanwhile */
+      some_writes(50);
+      assert_in_range(assert_leaves_are_those_of_the_list_or_blind(), 0, 100);
+      look_again();
+      (void)assert_leaves_are_those_of_the_list_or_blind();
+    }
+    for (uint32_t i = 0; i < kept_count; i++) {
+      struct step step = core_step();
+      bool above = hides || list[i].damaged;
+      list[i].damaged = list[i].damaged && !hides;
+      if (above) {
+        store_write(&step, i);
+      }
+    }
+    look_again();
+    assert_false(growth_is_blind(growth));
+    assert_tree_is_that_of_the_list();
+    hides = false;
+    end();
+  }
+}
+
+/* A blind leaf is nobody else's, though nobody has anything in it. */
+static void what_is_blind_differs_from_everything(void **state) {
+  (void)state;
+  uint64_t sums[2];
+  for (uint32_t i = 0; i < 2; i++) {
+    begin(1);
+    object_set(0, object_of(NULL, 2, "v"));
+    list[0].damaged = true;
+    if (i == 1) {
+      free(growth);
+      struct shard_config config = {.tree_memory = tree_memory, .tree_bits = BITS, .cluster_seed = 9, .node = 5};
+      growth = growth_init(aligned_alloc(64, growth_size()), &config);
+    }
+    grow(0, 10);
+    assert_true(growth_is_blind(growth));
+    sums[i] = tree_sum(growth_tree(growth), tree_node_of(position_read(list[0].key->data).high, BITS), REPLICAS_MAX);
+    assert_int_equal(tree_marked(growth_tree(growth), 1) + tree_marked(growth_tree(growth), 2), 0);
+    end();
+  }
+  assert_int_not_equal(sums[0], 0);
+  assert_int_not_equal(sums[0], sums[1]);
+}
+
+/* More places than are kept apart. */
+static void where_there_is_damage_everywhere_nothing_counts(void **state) {
+  (void)state;
+  begin(600);
+  hides = true;
+  for (uint32_t i = 0; i < kept_count; i++) {
+    object_set(i, object_of(NULL, 2, "v"));
+    list[i].damaged = i % 4 == 0;
+  }
+  grow(10, 50);
+  some_writes(300);
+  assert_in_range(assert_leaves_are_those_of_the_list_or_blind(), 100, 1u << BITS);
+  damage_is_gone();
+  some_writes(2000);
+  growth_lose(growth, (struct position){0, 0}, (struct position){UINT64_MAX, UINT64_MAX});
+  grow(3, 100);
+  assert_false(growth_is_blind(growth));
+  assert_tree_is_that_of_the_list();
+  hides = false;
+  end();
 }
 
 static void an_empty_store_costs_one_scan(void **state) {
@@ -293,6 +425,9 @@ int main(void) {
       cmocka_unit_test(a_tree_that_is_whole_follows_each_write),
       cmocka_unit_test(a_tree_grows_beside_writes),
       cmocka_unit_test(a_write_of_which_nobody_knows_whether_it_was_taken_is_looked_at),
+      cmocka_unit_test(what_can_not_be_read_is_blind_until_it_can_be),
+      cmocka_unit_test(what_is_blind_differs_from_everything),
+      cmocka_unit_test(where_there_is_damage_everywhere_nothing_counts),
       cmocka_unit_test(another_n_of_a_bucket_grows_the_tree_anew),
       cmocka_unit_test(a_share_depends_on_the_key_the_object_and_the_seed),
   };
