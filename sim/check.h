@@ -105,7 +105,7 @@ void dead_forgotten(struct run *run, uint32_t node, uint32_t key, const struct s
                     const struct siblings *after);
 void dead_committed(struct run *run, uint32_t node, uint32_t key, const struct siblings *before,
                     const struct siblings *after);
-void dead_read(struct run *run, uint32_t key, const struct siblings *seen);
+void dead_read(struct run *run, uint32_t node, uint32_t key, const struct siblings *seen);
 bool clean_is_reached(const struct run *run);
 void clean_judge(struct run *run);
 void bounds_judge(struct run *run);

@@ -402,7 +402,7 @@ static void get_answered(struct clients *clients, const struct request *request,
   }
   learn_get(clients, request->node, request->key, reply, into);
   causal_read(run, request->key, &into->seen);
-  dead_read(run, request->key, &into->seen);
+  dead_read(run, request->node, request->key, &into->seen);
   move_read(run, request->node, request->key, request->sent_ns, request->primaries, &into->seen);
   if (run->story != NULL) {
     story_tell(run->story, request->key, "node %" PRIu32 " answers a get: %s", request->node + 1,

@@ -210,8 +210,8 @@ static const char *cut_at(char *text, char sign) {
   return at + 1;
 }
 
-/* One that was kept: "SEED PROFILE why", or "SEED PROFILE+FEATURE,FEATURE...-FEATURE,FEATURE... why" with features added
- * and taken away. */
+/* One that was kept: "SEED PROFILE why", or with features added and taken away: "SEED PROFILE+FEATURE,...-FEATURE,...
+ * why". */
 static bool run_kept(const char *line, const struct change_of_plan *given) {
   char name[128];
   uint64_t seed = 0;

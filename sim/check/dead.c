@@ -1,7 +1,7 @@
 /* dead: when an owner has forgotten a deletion, what its writer had seen is dead for good: no get returns it, no owner
- * takes it into its store (who is out already may not know it yet). Keys of which a clock reached the limit of its entries are left out: there what was
- * superseded may come back; so is, where more is lost than can be made good, all that follows a loss: of keys with one
- * replica each loss is. */
+ * takes it into its store. (Who is out already may not know it yet; by itself it answers where one answer is enough.)
+ * Keys of which a clock reached the limit of its entries are left out: there what was superseded may come back; so is,
+ * where more is lost than can be made good, all that follows a loss: of keys with one replica each loss is. */
 #include <inttypes.h>
 
 #include "layouts.h"
@@ -50,8 +50,9 @@ void dead_committed(struct run *run, uint32_t node, uint32_t key, const struct s
   }
 }
 
-void dead_read(struct run *run, uint32_t key, const struct siblings *seen) {
-  for (uint32_t i = 0; i < seen->count && !is_exempt(run, key); i++) {
+void dead_read(struct run *run, uint32_t node, uint32_t key, const struct siblings *seen) {
+  bool judged = !is_exempt(run, key) && !layouts_is_out(run->layouts, node);
+  for (uint32_t i = 0; i < seen->count && judged; i++) {
     uint32_t by = dead_by(run, key, seen->numbers[i]);
     run->checks.looked[CHECK_dead] += 1;
     if (by != 0) {

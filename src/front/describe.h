@@ -17,8 +17,8 @@ json_t *describe_members(const struct front *front);
 
 /* {"cluster": {"name", "partitions", "members", "history_digest", "forming"},
  *  "node": {"id", "name", "address", "peer_address", "engine", "dir", "uptime_seconds", "incarnation", "member",
- *           "takes_changes", "removed", "handed_over", "strays", "hints", "join_refusal" | null, "nospace", "keys", "bytes",
- *           "clients"},
+ *           "takes_changes", "removed", "handed_over", "strays", "hints", "join_refusal" | null, "nospace", "keys",
+ *           "bytes", "clients"},
  *  "members": as above, "totals": {"hints", "oldest_hint_age_ms", "members_down", "keys_differ",
  *      "compared_age_ms" | null, "mend_bytes_to_go", "mend_eta_seconds" | null},
  *  "change": null while nothing moves, or {"phase", "base_records", "target_records", "moving", "another_waits",

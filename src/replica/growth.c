@@ -181,6 +181,17 @@ bool growth_is_blind(const struct growth *growth) {
   return growth->blind_count > 0;
 }
 
+uint64_t growth_marked_leaf(const struct growth *growth, uint64_t from, uint64_t most) {
+  uint64_t marked = tree_marked_leaf(&growth->tree, from, most);
+  for (uint32_t i = 0; i < growth->blind_count; i++) {
+    uint64_t first = tree_leaf(&growth->tree, growth->blind[i].first);
+    uint64_t leaf = first > from ? first : from;
+    bool reaches = leaf <= tree_leaf(&growth->tree, growth->blind[i].last);
+    marked = reaches && leaf < marked ? leaf : marked;
+  }
+  return marked;
+}
+
 /* -- the range -------------------------------------------------------------------------- */
 
 /* Blind leaves that it reaches into are grown too, as far as they go. */

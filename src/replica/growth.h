@@ -15,9 +15,9 @@
  *
  * A scan may meet with what can not be read. Which keys it hides nobody knows, and what is stored there later may be
  * hidden, too (where an engine has damage in a file, its scans end there whatever lies above). So the leaves that it
- * reaches into are blind: nothing in them counts, and they differ from everybody's, so that they are compared key by key
- * in each round. They are looked at again when somebody loses or doubts something there, and some time after something
- * was stored.
+ * reaches into are blind: nothing in them counts, and they differ from everybody's, so that they are compared key by
+ * key in each round. They are looked at again when somebody loses or doubts something there, and some time after
+ * something was stored.
  *
  * INVARIANT: outside the range, the sum of each leaf that is not blind is that of what the store has.
  */
@@ -55,6 +55,8 @@ void growth_lose(struct growth *growth, struct position first, struct position l
 
 /* Are there leaves that are blind? */
 bool growth_is_blind(const struct growth *growth);
+/* The first leaf from this one on in which any object has a mark, or that is blind, but not more than so many further. */
+uint64_t growth_marked_leaf(const struct growth *growth, uint64_t from, uint64_t most);
 
 /* At the beginning of each step, before anything of it. */
 void growth_look(struct growth *growth, const struct step *step);

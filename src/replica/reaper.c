@@ -112,7 +112,7 @@ static void walk(struct reaper *reaper, struct step *step) {
   uint64_t left = LEAVES_PER_TICK;
   while (left > 0 && reaper->leaf < end) {
     uint64_t from = reaper->leaf;
-    reaper->leaf = reaper->cursor != NULL ? from : tree_marked_leaf(tree, from, left);
+    reaper->leaf = reaper->cursor != NULL ? from : growth_marked_leaf(reaper->growth, from, left);
     left -= reaper->leaf - from;
     if (left > 0 && reaper->leaf < end) {
       if (has_mark(reaper, step, leaf_node(reaper))) {

@@ -17,8 +17,12 @@ void tree_init(struct tree *tree, void *memory, uint32_t bits, uint64_t seed) {
   *tree = (struct tree){.sums = memory, .seed = seed, .bits = bits};
 }
 
+uint64_t tree_leaf(const struct tree *tree, uint64_t high) {
+  return tree->bits == 0 ? 0 : high >> (HIGH_BITS - tree->bits);
+}
+
 static size_t leaf_of(const struct tree *tree, uint64_t high) {
-  return tree->bits == 0 ? 0 : (size_t)(high >> (HIGH_BITS - tree->bits));
+  return (size_t)tree_leaf(tree, high);
 }
 
 static uint64_t *plane_of(const struct tree *tree, uint32_t n) {

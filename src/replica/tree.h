@@ -48,6 +48,8 @@ void tree_init(struct tree *tree, void *memory, uint32_t bits, uint64_t seed);
 uint64_t tree_share(const struct tree *tree, struct bytes store_key, uint64_t digest, uint32_t marks);
 /* How many objects have this mark, 1 or 2; modulo 2^32. */
 uint32_t tree_marked(const struct tree *tree, uint32_t mark);
+/* The number of the leaf that has the positions whose `high` this is. */
+uint64_t tree_leaf(const struct tree *tree, uint64_t high);
 /* The first leaf from this one on in which any object has a mark, but not more than so many further. */
 uint64_t tree_marked_leaf(const struct tree *tree, uint64_t from, uint64_t most);
 void tree_replace(struct tree *tree, struct position position, uint32_t n, uint64_t out, uint64_t in);

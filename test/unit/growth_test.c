@@ -114,6 +114,9 @@ static uint32_t assert_leaves_are_those_of_the_list_or_blind(void) {
     }
     assert_int_equal(tree_sum(tree, node, 1), sum);
     blind += mark != 0 ? 1 : 0;
+    if (mark != 0) { /* what is to be reaped there is looked for */
+      assert_int_equal(growth_marked_leaf(growth, index, 1), index);
+    }
   }
   assert_in_range(tree_marked(tree, 1), 0, kept_count);
   assert_in_range(tree_marked(tree, 2), 0, kept_count);
