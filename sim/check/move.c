@@ -80,7 +80,8 @@ bool move_is_given_up(struct run *run, uint32_t from, uint32_t node, uint32_t nu
   if (!version->stamped || key->times[version->place] > shard_floor(shard, partition)) {
     return false;
   }
-  return oracle_give_up(&run->oracle, number, ~members);
+  /* A deletion of that age is forgotten as it comes: nothing that it is for is left there. */
+  return oracle_give_up(&run->oracle, number, ~members) || version->tombstone;
 }
 
 /* -- dropping ------------------------------------------------------------------------------ */

@@ -55,7 +55,7 @@ void growth_lose(struct growth *growth, struct position first, struct position l
 
 /* Are there leaves that are blind? */
 bool growth_is_blind(const struct growth *growth);
-/* The first leaf from this one on in which any object has a mark, or that is blind, but not more than so many further. */
+/* The first leaf from this one on in which any object has a mark, or that is blind; not more than so many further. */
 uint64_t growth_marked_leaf(const struct growth *growth, uint64_t from, uint64_t most);
 
 /* At the beginning of each step, before anything of it. */
