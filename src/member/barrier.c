@@ -424,7 +424,8 @@ static bool is_all_that_is_known(const struct member *member) {
   for (uint32_t i = 0; i < base->member_count; i++) {
     uint32_t node = base->members[i].node;
     const struct peer *peer = node == member->self ? NULL : detector_find(&member->detector, node);
-    if (peer != NULL && !peer->removed && !(has_lost(peer) && has_our_props(member, peer))) {
+    bool gone = peer != NULL && peer->removed && !peer->up;
+    if (peer != NULL && !gone && !(has_lost(peer) && has_our_props(member, peer))) {
       return false;
     }
   }

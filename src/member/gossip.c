@@ -325,8 +325,8 @@ void records_gossip(struct member *member, struct step *step, uint32_t from, con
     records_send_history(member, step, from, 0);
   }
   const struct peer *peer = detector_find(&member->detector, from);
-  if (member_takes_changes(member) && peer != NULL && (peer->known || peer->removed) &&
-      gossip->props_digest != records->buckets_digest) {
+  bool tells = member_takes_changes(member) || (member->has_base && ring_find(member->base, member->self) >= 0);
+  if (tells && peer != NULL && (peer->known || peer->removed) && gossip->props_digest != records->buckets_digest) {
     send_props(member, step, from, MESSAGE_WANT, BYTES_NONE);
   }
 }

@@ -144,6 +144,18 @@ static void pull(struct move *move, struct step *step, struct arrival *arrival) 
   step_send(step, arrival->source, &message);
 }
 
+/* All have been checked against; but what is dead may have come from one that did not know it any more. */
+static bool begins_again(struct part *part, const struct sources *sources) {
+  uint32_t best = 1u << part->best;
+  if (!part->low || part->floor == 0 || (sources->needed & best) == 0) {
+    return false;
+  }
+  part->low = false;
+  part->again = true;
+  part->checked = (uint8_t)(part->checked & ~best);
+  return true;
+}
+
 /* What a waiting arrival does next. */
 static void go(struct move *move, struct step *step, struct arrival *arrival) {
   ASSERT(arrival->state == ARRIVAL_WAITING);
@@ -158,7 +170,7 @@ static void go(struct move *move, struct step *step, struct arrival *arrival) {
     move_part_set(move, arrival->partition, PART_COPIED);
     arrival->checking = true;
   }
-  if (arrival->checking && (sources.needed & ~(uint32_t)part->checked) == 0) {
+  if (arrival->checking && (sources.needed & ~(uint32_t)part->checked) == 0 && !begins_again(part, &sources)) {
     uint32_t partition = arrival->partition;
     uint64_t floor = part->floor < part->kept ? part->floor : part->kept;
     if (!floors_raise(move->floors, partition, part->target_rank, floor)) {
@@ -195,7 +207,9 @@ static void pass_done(struct move *move, struct step *step, struct arrival *arri
     return;
   } else {
     part->checked = (uint8_t)(part->checked | 1u << arrival->source_rank);
+    part->best = arrival->floor > part->floor ? arrival->source_rank : part->best;
     part->floor = arrival->floor > part->floor ? arrival->floor : part->floor;
+    part->again = false;
   }
   arrival->source = 0;
   if (part->state == PART_HELD) {
@@ -226,9 +240,11 @@ static void batch_done(struct move *move, struct step *step, struct arrival *arr
   go(move, step, arrival);
 }
 
-/* Of an old copy it is looked at both ways: there may be what has been deleted since, and forgotten. */
+/* Of an old copy, its own or one that has been copied from, it is looked at both ways: there may be what has been
+ * deleted since, and forgotten. */
 static bool is_two_sided(const struct move *move, const struct step *step, const struct arrival *arrival) {
-  return arrival->checking && move->lost != 0 && step->lost_little;
+  bool old = (move->lost != 0 && step->lost_little) || move->parts[arrival->partition].again;
+  return arrival->checking && old;
 }
 
 /* -- objects ---------------------------------------------------------------------------------- */
@@ -532,6 +548,8 @@ static void pulled(struct move *move, struct step *step, struct arrival *arrival
   }
   arrival->last = (message->flags & MESSAGE_LAST) != 0;
   arrival->batch_floor = message->floor;
+  struct part *part = &move->parts[arrival->partition];
+  part->low = part->low || (message->floor == 0 && !part->again);
   if (is_two_sided(move, step, arrival) && arrival->batch_floor != 0) {
     arrival->own = arrival->cursor == NULL ? move_first_key(step, arrival->partition, move->partition_count)
                                            : move_key_after(step, blob_bytes(arrival->cursor));

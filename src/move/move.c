@@ -241,6 +241,8 @@ static void part_make(struct move *move, const struct step *step, uint32_t parti
     floors_forget(move->floors, partition); /* what others know of it, this node can not know */
   }
   part->floor = 0;
+  part->low = part->state >= PART_COPIED; /* from whom nobody knows any more */
+  part->again = false;
   /* Where most of it is there, the check finds what is not. */
   enum part_state first = move->lost != 0 && step->lost_little ? PART_COPIED : PART_WANTED;
   part->state = (uint8_t)(!gained ? PART_NONE : part->state == PART_NONE ? first : part->state);

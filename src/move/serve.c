@@ -72,6 +72,11 @@ void serve_pull(struct move *move, struct step *step, uint32_t from, const struc
     COUNT(step->stats->messages_bad);
     return;
   }
+  if (!step->sure) { /* it may have lost what it had, and not been told yet */
+    struct serving early = {.from = from, .partition = message->partition, .request = message->request};
+    answer(step, &early, ERR_BUSY, NULL, false);
+    return;
+  }
   struct tree_node within = {0, 0};
   if (message->owner > 0 && message->owner <= TREE_BITS_MAX && message->key.size > 0) {
     within = tree_node_of(position_read(message->key.data).high, message->owner);

@@ -51,8 +51,11 @@ struct part {
   /* by rank in the base: sources that have been checked against, for these layouts; or CHECKED_ALL */
   uint8_t checked;
   uint64_t not_before_ns;
-  uint64_t floor; /* the greatest of those that it has been checked against */
-  uint64_t kept;  /* its own before, of those keys that are not gained, and so not checked */
+  uint64_t floor; /* the greatest of those that it has been checked against, */
+  uint8_t best;   /* and the rank of that */
+  bool low;   /* something has come, or may have, from one without a floor: it may have lost what it had, and be old */
+  bool again; /* so it is checked against the best once more, both ways */
+  uint64_t kept; /* its own before, of those keys that are not gained, and so not checked */
 };
 
 /* What the states of the table stand for. With other layouts, or other numbers of replicas, what was held is to be

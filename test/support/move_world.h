@@ -58,8 +58,9 @@ static struct {
   bool gap; /* a scan has one */
   uint32_t commits;
   uint64_t pulled_bytes;
-  bool commits_held; /* META_MOVES is not answered */
-  uint64_t floor;    /* the other nodes' */
+  bool commits_held;  /* META_MOVES is not answered */
+  uint64_t floor;     /* the other nodes' */
+  uint32_t floorless; /* but that of this one, if any: it has lost what it had */
   uint32_t buried;
   struct bytes damaged_answer; /* what PULLED carries instead */
   uint8_t moves[MOVES_BYTES];
@@ -244,7 +245,7 @@ static inline void answer_pull(uint32_t node, const struct message *pull) {
   struct bytes after = pull->key;
   mail->message.partition = pull->partition;
   mail->message.flags = MESSAGE_LAST;
-  mail->message.floor = world.floor;
+  mail->message.floor = node == world.floorless ? 0 : world.floor;
   for (uint32_t count = 0; world.pull_err[node] == ERR_OK; count++) {
     const struct held *held = held_next(node, pull->partition, after);
     if (held == NULL) {
@@ -287,7 +288,7 @@ static inline void answer_message(uint32_t node, const struct message *message) 
     struct mail *mail = answer(node, MESSAGE_READ_REPLY, message->request, ERR_OK);
     mail->message.object_blob = held == NULL ? NULL : blob_get(held->object);
     mail->message.object = blob_bytes(mail->message.object_blob);
-    mail->message.floor = world.floor;
+    mail->message.floor = node == world.floorless ? 0 : world.floor;
   } else if (message->type == MESSAGE_OFFER) {
     world.offers_own += node == SELF ? 1 : 0;
     (void)answer(node, MESSAGE_WRITE_ACK, message->request, same ? ERR_OK : ERR_ABSENT);

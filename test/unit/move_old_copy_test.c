@@ -90,10 +90,59 @@ static void what_an_old_copy_has_too_much_of_a_key_goes_too(void **state) {
   }
 }
 
+/* Of three that hold a partition one is an old copy: whoever is given the partition is asked first, copies from it or
+ * from another one, and checks against all. What is dead may come from it, in whichever order; what it alone has that is
+ * young is an acknowledged write. */
+static void what_is_given_by_an_old_copy_is_looked_at_again_where_it_is_known_to_be_dead(void **state) {
+  (void)state;
+  for (uint32_t old = 2; old <= 4; old++) {
+    for (uint32_t knows = 0; knows <= 1; knows++) {
+      world_begin();
+      layouts_make(IDS(2, 3, 4), IDS(1), NOBODY);
+      world.batch = 3;
+      char names[60][32];
+      uint32_t gained = 0;
+      for (uint32_t i = 0; i < 60; i++) {
+        (void)snprintf(names[i], sizeof names[i], "{%u}:%u", i % 5, i);
+        if (i % 2 == 0) {
+          blob_put(spread(names[i], IDS(2, 3, 4), "v"));
+        } else if (i < 40) {
+          hold_new(old, names[i]);
+        }
+      }
+      world.floor = hlc_tick(&core.hlc, WALL_MS);
+      world.floorless = old;
+      world.floor = knows == 1 ? world.floor : 0;
+      for (uint32_t i = 41; i < 60; i += 2) {
+        hold_new(old, names[i]);
+      }
+      struct step step = core_step();
+      floors_look(world.floors, &step);
+      run(10000 * MS);
+      if (knows == 1) {
+        floors_store(world.floors);
+      }
+      assert_true(is_complete());
+      for (uint32_t i = 0; i < 60; i++) {
+        struct blob *key = store_key(names[i]);
+        bool mine = ring_rank(&core.ring, partition_of(blob_bytes(key)), 3, SELF) < 3;
+        bool dead = i % 2 == 1 && i < 40 && knows == 1;
+        assert_int_equal(held_digest(SELF, names[i]) != 0, mine && !dead);
+        gained += mine ? 1 : 0;
+        blob_put(key);
+      }
+      assert_true(gained > 20);
+      assert_int_equal(world.buried > 0, knows == 1);
+      world_end();
+    }
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_an_old_copy_has_too_much_goes_where_the_source_knows_it_to_be_dead),
       cmocka_unit_test(what_an_old_copy_has_too_much_of_a_key_goes_too),
+      cmocka_unit_test(what_is_given_by_an_old_copy_is_looked_at_again_where_it_is_known_to_be_dead),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
