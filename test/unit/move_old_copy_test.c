@@ -90,10 +90,9 @@ static void what_an_old_copy_has_too_much_of_a_key_goes_too(void **state) {
   }
 }
 
-/* Of three that hold a partition one is an old copy: whoever is given the partition is asked first, copies from it or
- * from another one, and checks against all. What is dead may come from it, in whichever order; what it alone has that is
- * young is an acknowledged write. */
-static void what_is_given_by_an_old_copy_is_looked_at_again_where_it_is_known_to_be_dead(void **state) {
+/* Of three that hold a partition one is an old copy: whoever is given it copies it from that one or from another, and
+ * checks against all. What is dead may come from it, in any order; what is young, and it alone has, is a write. */
+static void what_an_old_copy_gives_is_looked_at_again(void **state) {
   (void)state;
   for (uint32_t old = 2; old <= 4; old++) {
     for (uint32_t knows = 0; knows <= 1; knows++) {
@@ -142,7 +141,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_an_old_copy_has_too_much_goes_where_the_source_knows_it_to_be_dead),
       cmocka_unit_test(what_an_old_copy_has_too_much_of_a_key_goes_too),
-      cmocka_unit_test(what_is_given_by_an_old_copy_is_looked_at_again_where_it_is_known_to_be_dead),
+      cmocka_unit_test(what_an_old_copy_gives_is_looked_at_again),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
