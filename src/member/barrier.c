@@ -447,20 +447,26 @@ bool barrier_is_introduced(const struct member *member) {
   ASSERT(layout_is_newcomer(member));
   bool all_left_out = true;
   bool one_knows = false;
+  bool one_is_elder = false; /* of those that are left, who all have lost something, and agree */
+  bool all_have_lost = true;
   struct walk walk = walk_begin(member);
   while (walk_next(&walk)) {
-    if (walk.peer == NULL || walk.peer->base_index == NO_RING_INDEX) {
+    const struct peer *peer = walk.peer;
+    if (peer == NULL || peer->base_index == NO_RING_INDEX) {
       continue;
     }
-    bool knows = has_our_props(member, walk.peer);
-    if (knows && !has_lost(walk.peer) && barrier_is_elder(member, walk.node) &&
-        walk.peer->heartbeat.history_digest == member->records.digest) {
+    bool knows = has_our_props(member, peer);
+    bool same = knows && peer->heartbeat.history_digest == member->records.digest;
+    bool elder = barrier_is_elder(member, walk.node);
+    if (same && elder && !has_lost(peer)) {
       return true;
     }
     one_knows = one_knows || knows;
-    all_left_out = all_left_out && walk.peer->fenced;
+    one_is_elder = one_is_elder || (same && elder);
+    all_left_out = all_left_out && peer->fenced;
+    all_have_lost = all_have_lost && ((same && has_lost(peer)) || (peer->removed && !peer->up));
   }
-  return all_left_out && one_knows;
+  return (all_left_out && one_knows) || (all_have_lost && one_is_elder);
 }
 
 bool barrier_all_done(const struct member *member) {

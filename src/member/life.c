@@ -20,7 +20,10 @@ void life_init(struct member *member, const struct shard_config *config) {
   struct reader lives = reader_make(config->lives);
   life->id = config->actor.incarnation;
   life->woke = life->wrote = read_u64(&wrote);
-  life->fresh = config->history.size == 0 && !config->found;
+  /* With a history and no base it crashed before it had told anybody that it holds anything. */
+  const struct change *founding = history_founding(&member->records.history);
+  bool founds = config->found || (founding != NULL && founding->node == member->self);
+  life->fresh = member->layout.mark.base_count == 0 && !founds;
   life->emptied = life->fresh || life->wrote == 0;
   uint8_t kind = read_u8(&loss);
   uint64_t lost = read_u64(&loss);

@@ -194,6 +194,17 @@ static void go(struct move *move, struct step *step, struct arrival *arrival) {
   pull(move, step, arrival);
 }
 
+/* What has been checked both ways is free of what is dead by the floor of that time, and not of an earlier one. */
+static void note_floor(struct part *part, const struct arrival *arrival) {
+  if (part->again && arrival->source_rank == part->best) {
+    part->again = false;
+    part->floor = arrival->floor < part->floor ? arrival->floor : part->floor;
+  } else if (!part->again && arrival->floor > part->floor) {
+    part->best = arrival->source_rank;
+    part->floor = arrival->floor;
+  }
+}
+
 /* The source has been gone through. */
 static void pass_done(struct move *move, struct step *step, struct arrival *arrival) {
   struct part *part = &move->parts[arrival->partition];
@@ -207,9 +218,7 @@ static void pass_done(struct move *move, struct step *step, struct arrival *arri
     return;
   } else {
     part->checked = (uint8_t)(part->checked | 1u << arrival->source_rank);
-    part->best = arrival->floor > part->floor ? arrival->source_rank : part->best;
-    part->floor = arrival->floor > part->floor ? arrival->floor : part->floor;
-    part->again = false;
+    note_floor(part, arrival);
   }
   arrival->source = 0;
   if (part->state == PART_HELD) {

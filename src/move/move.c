@@ -48,6 +48,7 @@ static bool load(struct move *move, struct bytes saved) {
     unsigned state = (unsigned)states.data[i / STATES_PER_BYTE] >> (i % STATES_PER_BYTE * 2u) & 3u;
     move->parts[i].state = (uint8_t)state;
     move->parts[i].checked = state == PART_HELD ? CHECKED_ALL : 0;
+    move->parts[i].low = state >= PART_COPIED;
   }
   move->identity = identity;
   move->partition_count = count;
@@ -153,6 +154,14 @@ static void sizes_take(struct move *move, uint32_t sizes) {
   ASSERT(move->n_min <= move->n_max);
 }
 
+/* What it has been checked against; from whom it was copied nobody knows any more. */
+static void part_forget(struct part *part) {
+  part->checked = 0;
+  part->floor = 0;
+  part->again = false;
+  part->low = part->state >= PART_COPIED;
+}
+
 /* What is known of partitions under other layouts is worth something still: a copy may lack what was written since the
  * last target, and the check finds that out. */
 static void states_weaken(struct move *move, uint32_t partition_count) {
@@ -160,7 +169,7 @@ static void states_weaken(struct move *move, uint32_t partition_count) {
     struct part *part = &move->parts[i];
     bool keeps = partition_count == move->partition_count && part->state >= PART_COPIED;
     part->state = keeps ? PART_COPIED : PART_NONE;
-    part->checked = 0;
+    part_forget(part);
   }
 }
 
@@ -240,9 +249,9 @@ static void part_make(struct move *move, const struct step *step, uint32_t parti
   if (gained ? part->state != PART_HELD : part->target_rank >= move->n_max && part->base_rank >= move->n_max) {
     floors_forget(move->floors, partition); /* what others know of it, this node can not know */
   }
-  part->floor = 0;
-  part->low = part->state >= PART_COPIED; /* from whom nobody knows any more */
-  part->again = false;
+  if (part->state == PART_NONE) {
+    part_forget(part);
+  }
   /* Where most of it is there, the check finds what is not. */
   enum part_state first = move->lost != 0 && step->lost_little ? PART_COPIED : PART_WANTED;
   part->state = (uint8_t)(!gained ? PART_NONE : part->state == PART_NONE ? first : part->state);

@@ -300,6 +300,54 @@ static void when_all_have_lost_what_they_knew_they_inform_each_other(void **stat
   assert_int_not_equal(admit(0), ERR_NOTMEMBER);
 }
 
+/* Two, that is, of which one came back old and the other empty. */
+static void where_all_have_lost_something_others_can_be_added(void **state) {
+  (void)state;
+  form_written(1180, 2);
+  copy_take(0);
+  write_for(2, 10 * SECOND);
+  node_crash(0);
+  copy_put_back(0);
+  world.nodes[0].lacks = true;
+  node_start(0);
+  write_for(2, 5 * SECOND);
+  node_crash(1);
+  node_empty(1);
+  world.nodes[1].lacks = true;
+  node_start(1);
+  run(10 * SECOND);
+  assert_int_equal(member_loss(member_of(0)), LOSS_OLD);
+  assert_int_equal(member_loss(member_of(1)), LOSS_EMPTIED);
+  uint32_t added = node_add(1);
+  run(5 * SECOND);
+  change_at(0, wish_of(CHANGE_ADD, added));
+  run(10 * SECOND);
+  assert_true(phase_of(added) >= MARK_KNOWS);
+}
+
+/* Its history is durable, and nothing else yet: it is as empty as it was. */
+static void a_crash_before_the_base_is_known_hides_no_loss(void **state) {
+  (void)state;
+  uint32_t between = 0;
+  for (uint64_t seed = 0; seed < 40; seed++) {
+    form_written(1250 + seed, 3);
+    node_crash(1);
+    node_empty(1);
+    world.nodes[1].lacks = true;
+    node_start(1);
+    while (world.nodes[1].meta[NAME_HISTORY].size == 0) {
+      run(MS);
+    }
+    between += world.nodes[1].meta[NAME_LAYOUT].size == 0 || durable_mark(&world.nodes[1]).base_count == 0 ? 1 : 0;
+    node_crash(1);
+    memset(&world.nodes[1].meta[NAME_LOSS], 0, sizeof world.nodes[1].meta[NAME_LOSS]);
+    node_start(1);
+    run(20 * SECOND);
+    assert_int_equal(member_loss(member_of(1)), LOSS_EMPTIED);
+  }
+  assert_true(between > 0);
+}
+
 /* What it knows of the buckets nobody can confirm any more. */
 static void who_is_alone_makes_its_loss_good(void **state) {
   (void)state;
@@ -483,6 +531,8 @@ int main(void) {
       cmocka_unit_test(the_dead_can_be_removed_by_who_waits_for_them),
       cmocka_unit_test(who_has_lost_what_it_knew_tells_what_it_has_been_told),
       cmocka_unit_test(when_all_have_lost_what_they_knew_they_inform_each_other),
+      cmocka_unit_test(where_all_have_lost_something_others_can_be_added),
+      cmocka_unit_test(a_crash_before_the_base_is_known_hides_no_loss),
       cmocka_unit_test(who_is_alone_makes_its_loss_good),
       cmocka_unit_test(a_loss_lasts_over_restarts_until_it_is_made_good),
       cmocka_unit_test(a_loss_that_could_not_be_stored_is_stored_before_any_later_mark),

@@ -117,6 +117,10 @@ static void what_an_old_copy_gives_is_looked_at_again(void **state) {
       }
       struct step step = core_step();
       floors_look(world.floors, &step);
+      for (uint32_t i = 0; i < 40; i++) { /* somebody returns, and it looks at all its partitions anew */
+        run(5 * MS);
+        core.epoch += 1;
+      }
       run(10000 * MS);
       if (knows == 1) {
         floors_store(world.floors);
