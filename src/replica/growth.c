@@ -11,7 +11,7 @@
 #define BACKOFF_NS UINT64_C(1000000000) /* after a scan that failed */
 #define DOUBT_NS UINT64_C(100000000)    /* between looks whether all is settled */
 #define AGAIN_NS UINT64_C(30000000000)  /* before leaves that are blind are looked at again */
-#define BLIND_MAX 32u
+#define BLIND_MAX 16u
 
 _Static_assert(TREE_MARKS == OBJECT_MARKS, "a share has room for the marks of an object");
 
@@ -45,7 +45,7 @@ struct growth {
   uint32_t note_count;
   struct note notes[GROWTH_NOTES_MAX]; /* by position */
   uint32_t blind_count;
-  struct blind blind[BLIND_MAX]; /* none overlap */
+  struct blind blind[BLIND_MAX + 1u]; /* none overlap; one more while two are joined */
   bool looked;
   uint64_t buckets_digest;
   uint32_t sizes;
@@ -157,7 +157,25 @@ static void mark_blind(struct growth *growth, const struct blind *blind) {
   }
 }
 
-/* With what it overlaps, or touches; where there are too many, what is between it and the nearest is blind, too. */
+/* The two that are nearest to each other become one, with what is between them. */
+static void blind_join(struct growth *growth) {
+  uint32_t one = 0;
+  uint32_t other = 1;
+  for (uint32_t i = 0; i < growth->blind_count; i++) {
+    for (uint32_t k = i + 1; k < growth->blind_count; k++) {
+      bool nearer =
+          distance(&growth->blind[i], &growth->blind[k]) < distance(&growth->blind[one], &growth->blind[other]);
+      one = nearer ? i : one;
+      other = nearer ? k : other;
+    }
+  }
+  struct blind joined = growth->blind[one];
+  blind_take(growth, other, &joined); /* the last takes its place: `one` is before it */
+  growth->blind[one] = joined;
+  mark_blind(growth, &joined);
+}
+
+/* With what it overlaps, or touches. */
 static void blind_add(struct growth *growth, struct blind added) {
   for (uint32_t i = 0; i < growth->blind_count; i++) {
     if (distance(&added, &growth->blind[i]) <= 1) {
@@ -165,16 +183,12 @@ static void blind_add(struct growth *growth, struct blind added) {
       i = UINT32_MAX; /* from the beginning */
     }
   }
-  if (growth->blind_count == BLIND_MAX) {
-    uint32_t nearest = 0;
-    for (uint32_t i = 1; i < growth->blind_count; i++) {
-      nearest = distance(&added, &growth->blind[i]) < distance(&added, &growth->blind[nearest]) ? i : nearest;
-    }
-    blind_take(growth, nearest, &added);
-  }
   growth->blind[growth->blind_count] = added;
   growth->blind_count += 1;
   mark_blind(growth, &added);
+  if (growth->blind_count > BLIND_MAX) {
+    blind_join(growth);
+  }
 }
 
 bool growth_is_blind(const struct growth *growth) {
@@ -319,9 +333,18 @@ void growth_stored(struct growth *growth, const struct step *step, struct bytes 
 /* What has been written there may be all that is there now. One place at a time: what is between two is not read. */
 static void blind_look(struct growth *growth, const struct step *step) {
   for (uint32_t i = 0; i < growth->blind_count && growth->state == GROWTH_WHOLE; i++) {
-    if (growth->blind[i].written && step->now_ns >= growth->blind[i].again_ns) {
-      range_add(growth, tree_node_of(growth->blind[i].first, growth->tree.bits));
+    struct blind *blind = &growth->blind[i];
+    if (blind->written && step->now_ns >= blind->again_ns && step->nospace) {
+      blind->again_ns = step->now_ns + AGAIN_NS; /* nothing is grown now */
+    } else if (blind->written && step->now_ns >= blind->again_ns) {
+      range_add(growth, tree_node_of(blind->first, growth->tree.bits));
     }
+  }
+}
+
+void growth_scrubbed(struct growth *growth) {
+  for (uint32_t i = 0; i < growth->blind_count; i++) {
+    growth->blind[i].written = true;
   }
 }
 
@@ -368,8 +391,7 @@ static struct position scanned_through(const struct growth *growth, const struct
 
 /* Between where the scan began and the first that it returned, or its end, lies what can not be read: those leaves are
  * blind. */
-static void scanned_gap(struct growth *growth, const struct step *step, const struct event *event,
-                        struct position through) {
+static void scanned_gap(struct growth *growth, const struct event *event, struct position through) {
   struct position last = through;
   if (event->scan.count > 0) {
     struct bytes key = blob_bytes(event->scan.entries[0].key);
@@ -378,8 +400,7 @@ static void scanned_gap(struct growth *growth, const struct step *step, const st
   }
   uint32_t bits = growth->tree.bits;
   blind_add(growth, (struct blind){.first = tree_node_of(growth->first.high, bits).prefix,
-                                   .last = tree_node_last(tree_node_of(last.high, bits)),
-                                   .again_ns = step->now_ns + AGAIN_NS});
+                                   .last = tree_node_last(tree_node_of(last.high, bits))});
 }
 
 static void scanned_add(struct growth *growth, const struct step *step, const struct scan_entry *entry) {
@@ -406,7 +427,7 @@ void growth_scan_done(struct growth *growth, struct step *step, const struct eve
   }
   struct position through = scanned_through(growth, event);
   if (event->scan.gap) {
-    scanned_gap(growth, step, event, through);
+    scanned_gap(growth, event, through);
   }
   uint64_t bytes = 0;
   for (uint32_t i = 0; i < event->scan.count; i++) {
@@ -429,6 +450,9 @@ void growth_scan_done(struct growth *growth, struct step *step, const struct eve
   step_worked(step, ADMIT_GROW, bytes);
   if (through.high == growth->last && through.low == UINT64_MAX) {
     growth->state = GROWTH_WHOLE;
+    for (uint32_t i = 0; i < growth->blind_count; i++) {
+      growth->blind[i].again_ns = step->now_ns + AGAIN_NS;
+    }
   } else {
     growth->first = position_after(through);
   }

@@ -16,8 +16,8 @@
  * A scan may meet with what can not be read. Which keys it hides nobody knows, and what is stored there later may be
  * hidden, too (where an engine has damage in a file, its scans end there whatever lies above). So the leaves that it
  * reaches into are blind: nothing in them counts, and they differ from everybody's, so that they are compared key by
- * key in each round. They are looked at again when somebody loses or doubts something there, and some time after
- * something was stored.
+ * key in each round. They are looked at again when somebody loses or doubts something there, when all has been
+ * scrubbed, and some time after something was stored.
  *
  * INVARIANT: outside the range, the sum of each leaf that is not blind is that of what the store has.
  */
@@ -53,6 +53,8 @@ void growth_settled(struct growth *growth);
 /* Between these positions there is damage: what the store still can read there is read again. */
 void growth_lose(struct growth *growth, struct position first, struct position last);
 
+/* All has been read again: what is blind may not be any more. */
+void growth_scrubbed(struct growth *growth);
 /* Are there leaves that are blind? */
 bool growth_is_blind(const struct growth *growth);
 /* The first leaf from this one on in which any object has a mark, or that is blind; not more than so many further. */

@@ -149,6 +149,7 @@ void scrub_scan_done(struct scrub *scrub, struct step *step, const struct event 
   uint64_t way = UINT64_MAX - from;
   if (event->scan.end || count == 0) {
     COUNT(step->stats->scrub_rounds);
+    growth_scrubbed(scrub->growth);
     cursor->whole_ns = step->now_ns;
     cursor->next = (struct position){0, 0};
   } else {

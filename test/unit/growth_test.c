@@ -312,7 +312,8 @@ static void where_there_is_damage_everywhere_nothing_counts(void **state) {
   }
   grow(10, 50);
   some_writes(300);
-  assert_in_range(assert_leaves_are_those_of_the_list_or_blind(), 100, 1u << BITS);
+  uint32_t blind = assert_leaves_are_those_of_the_list_or_blind();
+  assert_in_range(blind, 100, 1u << BITS);
   damage_is_gone();
   some_writes(2000);
   growth_lose(growth, (struct position){0, 0}, (struct position){UINT64_MAX, UINT64_MAX});
@@ -320,6 +321,44 @@ static void where_there_is_damage_everywhere_nothing_counts(void **state) {
   assert_false(growth_is_blind(growth));
   assert_tree_is_that_of_the_list();
   hides = false;
+  end();
+}
+
+/* Far from each other: what is between the nearest two is blind, too, and no more. */
+static void of_too_many_places_the_nearest_are_joined(void **state) {
+  (void)state;
+  begin(600);
+  for (uint32_t i = 0; i < kept_count; i++) {
+    object_set(i, object_of(NULL, 2, "v"));
+    list[i].damaged = i % 20 == 0;
+  }
+  hides = true;
+  grow(0, 50);
+  uint32_t blind = assert_leaves_are_those_of_the_list_or_blind();
+  assert_in_range(blind, 30, 30 * 4);
+  some_writes(1000);
+  assert_int_equal(assert_leaves_are_those_of_the_list_or_blind(), blind);
+  hides = false;
+  end();
+}
+
+/* Nothing is written there, and the file is gone. */
+static void what_is_blind_is_looked_at_again_when_all_has_been_scrubbed(void **state) {
+  (void)state;
+  begin(100);
+  for (uint32_t i = 0; i < kept_count; i++) {
+    object_set(i, object_of(NULL, 2, "v"));
+    list[i].damaged = i % 30 == 7;
+  }
+  grow(0, 50);
+  assert_true(growth_is_blind(growth));
+  damage_is_gone();
+  look_again();
+  assert_true(growth_is_blind(growth));
+  growth_scrubbed(growth);
+  look_again();
+  assert_false(growth_is_blind(growth));
+  assert_tree_is_that_of_the_list();
   end();
 }
 
@@ -431,6 +470,8 @@ int main(void) {
       cmocka_unit_test(what_can_not_be_read_is_blind_until_it_can_be),
       cmocka_unit_test(what_is_blind_differs_from_everything),
       cmocka_unit_test(where_there_is_damage_everywhere_nothing_counts),
+      cmocka_unit_test(of_too_many_places_the_nearest_are_joined),
+      cmocka_unit_test(what_is_blind_is_looked_at_again_when_all_has_been_scrubbed),
       cmocka_unit_test(another_n_of_a_bucket_grows_the_tree_anew),
       cmocka_unit_test(a_share_depends_on_the_key_the_object_and_the_seed),
   };
