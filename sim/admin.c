@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "nemesis.h"
 #include "process.h"
 
 #define MILLISECOND UINT64_C(1000000)
@@ -94,6 +95,48 @@ bool admin_has_member(struct admin *admin, uint32_t node) {
   return ring_find(&admin->ring, node + 1) >= 0;
 }
 
+/* Is it in a layout that it knows to be whole? One that has only just been added holds nothing that others would
+ * need. */
+static bool holds(const struct world *world, uint32_t node) {
+  const struct shard *shard = world->nodes[node].shard;
+  return shard_is_member(shard) && ring_find(shard_base_ring(shard), node + 1) >= 0;
+}
+
+static bool any_is_dead(const struct admin *admin) {
+  bool any = false;
+  for (uint32_t i = 0; i < admin->run->world->node_count; i++) {
+    any = any || admin->dead[i];
+  }
+  return any;
+}
+
+/* Who stays, and is there to tell. */
+static bool another_holds(struct admin *admin, uint32_t node) {
+  const struct world *world = admin->run->world;
+  bool another = false;
+  for (uint32_t i = 0; i < world->node_count; i++) {
+    another = another || (i != node && world->nodes[i].alive && admin_has_member(admin, i) && holds(world, i));
+  }
+  return another;
+}
+
+bool admin_all_know(struct admin *admin, uint32_t node) {
+  static struct history history;
+  struct world *world = admin->run->world;
+  if (!plan_changes_members(&admin->run->plan)) {
+    return true;
+  }
+  survey(admin);
+  const uint64_t digest = history_digest(&admin->history);
+  bool all = admin_has_member(admin, node) && another_holds(admin, node) && !any_is_dead(admin);
+  for (uint32_t i = 0; i < world->node_count && all; i++) {
+    history_init(&history);
+    survey_node(admin, i, &history);
+    all = history_length(&history) == 0 || history_digest(&history) == digest;
+  }
+  return all;
+}
+
 bool admin_may_run(const struct admin *admin, uint32_t node) {
   return !admin->gone[node] && !admin->dead[node];
 }
@@ -136,10 +179,18 @@ static bool history_has(const struct history *history, const struct change *chan
   return false;
 }
 
+/* Where what is lost is to be made good, nobody goes before it has been. */
+static bool waits_for_losses(const struct admin *admin) {
+  return admin->run->plan.profile == PROFILE_RECOVERABLE && nemesis_lost_some(admin->run->nemesis);
+}
+
 /* Two sides of a partition that each remove the other as dead are two clusters from then on: no administrator can want
  * that. So where nodes may be seen down, who removes knows of all removals before. */
 static bool may_remove(struct admin *admin, uint32_t at, const struct order *own) {
   const struct history *known = shard_history(admin->run->world->nodes[at].shard);
+  if (waits_for_losses(admin)) {
+    return false;
+  }
   if (admin->run->plan.on[FEATURE_calm]) {
     return true;
   }
@@ -444,13 +495,6 @@ static void come_back(void *context, uint64_t index) {
   }
 }
 
-/* Is it in a layout that it knows to be whole? One that has only just been added holds nothing that others would
- * need. */
-static bool holds(const struct world *world, uint32_t node) {
-  const struct shard *shard = world->nodes[node].shard;
-  return shard_is_member(shard) && ring_find(shard_base_ring(shard), node + 1) >= 0;
-}
-
 /* A member dies, and not so many at one time that nobody is left who holds what there is. */
 static void kill_one(struct admin *admin) {
   struct world *world = admin->run->world;
@@ -461,7 +505,7 @@ static void kill_one(struct admin *admin) {
     bool stays = member != node && !admin->dead[member] && !admin->removed[member] && world->nodes[member].alive;
     left += stays && holds(world, member) ? 1 : 0;
   }
-  if (node == UINT32_MAX || left == 0) {
+  if (node == UINT32_MAX || left == 0 || waits_for_losses(admin)) {
     return;
   }
   admin->returns[node] = prng_chance(&admin->prng, 600);

@@ -30,6 +30,8 @@ bool admin_has_been_down(const struct admin *admin, uint32_t node);
 bool admin_at_rest(struct admin *admin, char *why, size_t size);
 /* The ring of all that is known. */
 const struct ring *admin_ring(struct admin *admin);
+/* Is the node a member, and do all know as much of who is in as all know together? */
+bool admin_all_know(struct admin *admin, uint32_t node);
 bool admin_has_member(struct admin *admin, uint32_t node);
 
 #endif

@@ -83,6 +83,8 @@ uint32_t move_find_without(struct run *run, uint32_t node, uint32_t from, uint32
 /* Does `from`, which was removed and taken for dead, bring `node` a version that nobody else has and that is older than
  * the floor there? That one is dead: removing a node that is down gives up what only that node has (docs/adr/0008). */
 bool move_is_given_up(struct run *run, uint32_t from, uint32_t node, uint32_t number);
+/* The same, where any member brings its floor to it. */
+bool move_is_given_up_by_any(struct run *run, uint32_t from, uint32_t number);
 void move_dropped(struct run *run, uint32_t node, uint32_t key, const struct siblings *known);
 void move_stopped(struct run *run, uint32_t node);
 void move_judge(struct run *run, uint32_t key);

@@ -131,17 +131,20 @@ static bool is_whole(const struct nemesis *nemesis, uint32_t node) {
          shard_loss(world->nodes[node].shard, &sure) == LOSS_NONE && sure;
 }
 
-/* One loss at a time, where each is to be made good. */
-static bool may_destroy(const struct nemesis *nemesis) {
+bool nemesis_lost_some(const struct nemesis *nemesis) {
   const struct world *world = nemesis->run->world;
-  if (nemesis->run->plan.profile == PROFILE_HOSTILE) {
-    return true;
-  }
-  bool may = nemesis->loser == 0 || is_whole(nemesis, nemesis->loser - 1);
+  bool some = nemesis->loser != 0 && !is_whole(nemesis, nemesis->loser - 1);
   for (uint32_t i = 0; i < world->node_count; i++) {
-    may = may && !is_damaged(&world->nodes[i].disk);
+    some = some || is_damaged(&world->nodes[i].disk);
   }
-  return may;
+  return some;
+}
+
+/* One loss at a time, where each is to be made good; and a directory goes with all that only its node knew of who is
+ * in: so all know that. */
+static bool may_destroy(const struct nemesis *nemesis, uint32_t node) {
+  return nemesis->run->plan.profile == PROFILE_HOSTILE ||
+         (!nemesis_lost_some(nemesis) && admin_all_know(nemesis->run->admin, node));
 }
 
 static uint64_t wrote_of(const struct disk *disk) {
@@ -164,7 +167,7 @@ static bool may_put_back(const struct nemesis *nemesis, uint32_t node, uint32_t 
 static void act_destroy(struct nemesis *nemesis, uint32_t node, enum feature how) {
   struct world *world = nemesis->run->world;
   struct oracle *oracle = &nemesis->run->oracle;
-  if (!admin_may_run(nemesis->run->admin, node) || !may_destroy(nemesis)) {
+  if (!admin_may_run(nemesis->run->admin, node) || !may_destroy(nemesis, node)) {
     return;
   }
   bool stops = how != FEATURE_damage || prng_chance(&nemesis->prng, 500);

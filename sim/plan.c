@@ -199,43 +199,35 @@ static void draw_changes(struct plan *plan) {
   }
 }
 
-/* Where a node is to learn from the others what it has lost, those who know must be there to tell, and what was lost
- * must be with them. */
-static void plan_quieten(struct plan *plan) {
-  static const enum feature loud[] = {FEATURE_clog,  FEATURE_split, FEATURE_oneway,    FEATURE_bridge, FEATURE_flap,
-                                      FEATURE_reset, FEATURE_crash, FEATURE_syncfails, FEATURE_pause,  FEATURE_weeks};
-  for (uint32_t i = 0; i < sizeof loud / sizeof loud[0]; i++) {
-    plan->on[loud[i]] = false;
-  }
+/* Where a node is to learn from the others what it has lost, and to lose something once more, there must be time. */
+static void plan_give_time(struct plan *plan) {
   plan->duration_ns = plan->duration_ns < 25 * SECOND ? 25 * SECOND : plan->duration_ns;
   plan->outage_max_ns = plan->outage_max_ns < 4 * SECOND ? plan->outage_max_ns : 4 * SECOND;
 }
 
 void plan_settle(struct plan *plan) {
-  bool changes = plan_changes_members(plan);
   plan->tunables.sync_round_ns = plan->on[FEATURE_sync] ? plan->tunables.sync_round_ns : 0;
   plan->tunables.hints = plan->tunables.hints || !plan->on[FEATURE_sync];
   if (plan->profile == PROFILE_HOSTILE) {
     return;
   }
-  plan->on[FEATURE_damage] = plan->on[FEATURE_damage] && !changes;
-  plan->on[FEATURE_empty] = plan->on[FEATURE_empty] && !changes && plan->nodes > 1;
-  plan->on[FEATURE_oldcopy] = plan->on[FEATURE_oldcopy] && !changes && plan->nodes > 1;
+  plan->on[FEATURE_empty] = plan->on[FEATURE_empty] && plan->nodes > 1;
+  plan->on[FEATURE_oldcopy] = plan->on[FEATURE_oldcopy] && plan->nodes > 1;
   if (plan->on[FEATURE_empty] || plan->on[FEATURE_oldcopy]) {
-    plan_quieten(plan);
+    plan_give_time(plan);
   }
   plan->on[FEATURE_calm] =
       plan->on[FEATURE_calm] && !plan->on[FEATURE_damage] && !plan->on[FEATURE_empty] && !plan->on[FEATURE_oldcopy];
 }
 
-/* The same for what is lost on disks, and for finding it: in some runs only, since those are quiet. */
+/* The same for what is lost on disks, and for finding it: in some runs only, since those are long. */
 static void draw_losses(struct plan *plan) {
   struct prng prng;
   prng_init(&prng, plan->seed ^ UINT64_C(0x7363727562));
   plan->tunables.scrub_round_ns = scaled(&prng, 200 * MILLISECOND, 20 * SECOND);
-  bool quiet = prng_chance(&prng, 300) || plan->profile == PROFILE_HOSTILE;
-  plan->on[FEATURE_empty] = plan->on[FEATURE_empty] && quiet;
-  plan->on[FEATURE_oldcopy] = plan->on[FEATURE_oldcopy] && quiet;
+  bool loses = prng_chance(&prng, 300) || plan->profile == PROFILE_HOSTILE;
+  plan->on[FEATURE_empty] = plan->on[FEATURE_empty] && loses;
+  plan->on[FEATURE_oldcopy] = plan->on[FEATURE_oldcopy] && loses;
   plan->on[FEATURE_load] = prng_chance(&prng, feature_odds[FEATURE_load]);
 }
 

@@ -10,7 +10,7 @@
 
 enum plant plant_active = PLANT_none;
 
-enum circumstance { WHERE_any, WHERE_changes, WHERE_losses, WHERE_deletions };
+enum circumstance { WHERE_any, WHERE_changes, WHERE_losses, WHERE_amidst, WHERE_deletions };
 
 struct planted {
   const char *name;
@@ -58,20 +58,27 @@ static void print_proof(const struct planted *bug, const struct summary *sum) {
   (void)fflush(stdout);
 }
 
-/* Some bugs show only where members change, or where disks lose something. */
+/* Some bugs show only where members change, or where disks lose something, or where both happen and little else. */
 static void go_where(enum circumstance where, struct change_of_plan *change) {
   static const enum feature changes[] = {FEATURE_add, FEATURE_remove, FEATURE_replace, FEATURE_reweigh};
-  bool changing = where == WHERE_changes;
-  bool losing = where == WHERE_losses;
+  static const enum feature loud[] = {FEATURE_clog,  FEATURE_split, FEATURE_oneway, FEATURE_bridge,   FEATURE_flap,
+                                      FEATURE_crash, FEATURE_pause, FEATURE_weeks,  FEATURE_syncfails};
+  bool amidst = where == WHERE_amidst;
+  bool changing = where == WHERE_changes || amidst;
+  bool losing = where == WHERE_losses || amidst;
   change->torture = change->torture || where == WHERE_deletions;
   for (uint32_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
     change->with[changes[i]] = change->with[changes[i]] || changing;
-    change->without[changes[i]] = change->without[changes[i]] || losing;
+    change->without[changes[i]] = change->without[changes[i]] || (losing && !amidst);
+  }
+  for (uint32_t i = 0; i < sizeof loud / sizeof loud[0]; i++) {
+    change->without[loud[i]] = change->without[loud[i]] || amidst;
   }
   change->without[FEATURE_sync] = change->without[FEATURE_sync] || changing; /* it would mend what they spoil */
+  change->with[FEATURE_damage] = change->with[FEATURE_damage] || (losing && !amidst);
   change->without[FEATURE_deadremove] = change->without[FEATURE_deadremove] || losing;
+  change->with[FEATURE_oldcopy] = change->with[FEATURE_oldcopy] || amidst;
   change->with[FEATURE_empty] = change->with[FEATURE_empty] || losing;
-  change->with[FEATURE_damage] = change->with[FEATURE_damage] || losing;
   change->with[FEATURE_strict] = change->with[FEATURE_strict] || losing;
   change->with[FEATURE_load] = change->with[FEATURE_load] || losing;
 }

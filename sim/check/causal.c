@@ -1,9 +1,9 @@
 /* causal: a version is superseded if and only if its successor's writer had seen it, directly or not.
  *
- * At every commit of every node: what the node held stands in what it holds now (no false overwrite). In every
- * answer to a get, and in what is left in the end: no version stands beside one whose writer had seen it (no false
- * sibling); but for keys of which an object reached the limit of a clock's entries, where forgetting may bring back
- * what was superseded. Under last-write-wins there is one version at most. */
+ * At every commit of every node: what the node held stands in what it holds now (no false overwrite), but for what is
+ * given up with a node that is removed. In every answer to a get, and in what is left in the end: no version stands
+ * beside one whose writer had seen it (no false sibling); but for keys of which an object reached the limit of a
+ * clock's entries, where forgetting may bring back what was superseded. Under last-write-wins there is one version at most. */
 #include <inttypes.h>
 
 #include "run.h"
@@ -26,7 +26,7 @@ void causal_committed(struct run *run, uint32_t node, uint32_t key, const struct
   struct oracle *oracle = &run->oracle;
   for (uint32_t i = 0; i < before->count; i++) {
     run->checks.looked[CHECK_causal] += 1;
-    if (oracle_stands(oracle, before->numbers[i], after)) {
+    if (oracle_stands(oracle, before->numbers[i], after) || move_is_given_up_by_any(run, node, before->numbers[i])) {
       continue;
     }
     for (uint32_t j = 0; j < after->count; j++) {

@@ -84,6 +84,15 @@ bool move_is_given_up(struct run *run, uint32_t from, uint32_t node, uint32_t nu
   return oracle_give_up(&run->oracle, number, ~members) || version->tombstone;
 }
 
+bool move_is_given_up_by_any(struct run *run, uint32_t from, uint32_t number) {
+  for (uint32_t i = 0; i < run->world->node_count; i++) {
+    if (i != from && move_is_given_up(run, from, i, number)) {
+      return true;
+    }
+  }
+  return false;
+}
+
 /* -- dropping ------------------------------------------------------------------------------ */
 
 /* The first replica in that layout that has not got all of it; UINT32_MAX: all have. */
@@ -223,11 +232,11 @@ void move_put_acked(struct run *run, uint32_t number) {
   }
 }
 
-/* Of the replicas that this layout gives the key: those that can be relied upon, if they are less. The layout of a node
- * that knows none gives it to nobody. */
-static uint32_t fewer(const struct run *run, uint32_t layout, uint32_t key, uint32_t left) {
-  uint64_t replicas = layouts_get(run->layouts, layout)->replicas[key];
-  return replicas == 0 ? left : least(left, count(replicas & ~unreliable(run)));
+/* Of the replicas that this layout gives the key: those that can be relied upon and have not lost the put, if they are
+ * less. The layout of a node that knows none gives it to nobody. */
+static uint32_t fewer(const struct run *run, uint32_t layout, const struct version *version, uint32_t left) {
+  uint64_t replicas = layouts_get(run->layouts, layout)->replicas[version->key];
+  return replicas == 0 ? left : least(left, count(replicas & ~unreliable(run) & ~version->lost));
 }
 
 /* So many copies can be left of a put where its key has been moved since: no more than any layout that a node has lived
@@ -238,8 +247,8 @@ static uint32_t copies_left(const struct run *run, const struct version *version
     uint32_t back = 0;
     const struct standing *standing = layouts_since(run->layouts, i, version->acked_ns, back);
     while (standing != NULL) {
-      left = fewer(run, standing->base, version->key, left);
-      left = fewer(run, standing->target, version->key, left);
+      left = fewer(run, standing->base, version, left);
+      left = fewer(run, standing->target, version, left);
       back += 1;
       standing = layouts_since(run->layouts, i, version->acked_ns, back);
     }

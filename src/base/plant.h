@@ -7,8 +7,8 @@
 
 #include <stdbool.h>
 
-/* Name, checker, where it is looked for: in runs as drawn, where members change, where disks lose something, or where
- * deletions are forgotten all the time; what is wrong. */
+/* Name, checker, where it is looked for: in runs as drawn, where members change, where disks lose something, where
+ * both happen, or where deletions are forgotten all the time; what is wrong. */
 /* clang-format off */
 #define PLANT_TABLE(X)                                                                                          \
   X(object_forgotten, acked, any, "a crash loses an object that had been synced")                               \
@@ -39,6 +39,8 @@
   X(loss_unnoticed, move, losses, "a node that has lost its data answers as if it had all")                     \
   X(loss_imagined, whole, losses, "what a member tells in its present life is remembered as of an earlier one") \
   X(loss_answers, move, losses, "a node answers for what it has lost before it has it back")                    \
+  X(less_is_late, live, amidst, "what a node says once it has lost what it had said is taken to be late")        \
+  X(back_heard, move, amidst, "one that has lost the live layouts serves before it knows them again")            \
   X(damage_served, whole, losses, "what is read is not compared with its checksum")                             \
   X(damage_absent, move, losses, "a damaged record counts as one that never was")                               \
   X(tree_stale, tree, any, "a merge does not change the Merkle tree")                                           \

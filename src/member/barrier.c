@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/plant.h"
 #include "member/state.h"
 
 /* -- marks --------------------------------------------------------------------------- */
@@ -70,6 +71,11 @@ bool barrier_newcomers_know(const struct member *member) {
     }
   }
   return true;
+}
+
+/* What was set, and what it has said, since then it may not know. */
+static bool has_lost(const struct peer *peer) {
+  return peer->told && (peer->heartbeat.loss == LOSS_EMPTIED || peer->heartbeat.loss == LOSS_OLD);
 }
 
 /* -- participants -------------------------------------------------------------------- */
@@ -300,7 +306,7 @@ bool barrier_is_agreed(const struct member *member) {
 }
 
 bool barrier_is_read(const struct member *member) {
-  ASSERT(layout_phase(member) == MARK_RELEASES);
+  ASSERT(layout_is_bound(member));
   struct walk walk = walk_begin(member);
   while (walk_next(&walk)) {
     const struct peer *peer = walk.peer;
@@ -310,6 +316,23 @@ bool barrier_is_read(const struct member *member) {
     }
   }
   return false;
+}
+
+/* Who has lost what it had said may have released the target, and does not know it. Others may go beyond it by that
+ * word until they have heard of this life, and who has released may have done so already. */
+bool barrier_is_remembered(const struct member *member) {
+  ASSERT(member->has_base);
+  if (member->life.loss == LOSS_NONE || barrier_is_read(member)) {
+    return true;
+  }
+  struct walk walk = walk_begin(member);
+  while (walk_next(&walk)) {
+    const struct peer *peer = walk.peer;
+    if (peer != NULL && !peer->fenced && (!peer->knows_life || peer->heartbeat.mark.phase == MARK_RELEASES)) {
+      return false;
+    }
+  }
+  return true;
 }
 
 static bool is_beyond(const struct member *member, const struct mark *mark) {
@@ -338,7 +361,7 @@ bool barrier_is_released(const struct member *member) {
 }
 
 /* One that is removed may be beyond a target by which others go on to read. Its word is enough only where all are
- * removed. */
+ * removed. Nor is that of one that may have forgotten what it reads by. */
 bool barrier_is_passed_over(const struct member *member) {
   ASSERT(member->has_base);
   bool one_stays = false;
@@ -349,7 +372,7 @@ bool barrier_is_passed_over(const struct member *member) {
     if (peer == NULL) {
       continue;
     }
-    bool beyond = peer->told && is_beyond(member, &peer->heartbeat.mark);
+    bool beyond = peer->told && !has_lost(peer) && is_beyond(member, &peer->heartbeat.mark);
     if (beyond && !peer->removed) {
       return true;
     }
@@ -357,6 +380,34 @@ bool barrier_is_passed_over(const struct member *member) {
     by_removed = by_removed || beyond;
   }
   return by_removed && !one_stays;
+}
+
+uint32_t barrier_target_read(const struct member *member) {
+  ASSERT(member->has_base);
+  uint32_t read = 0;
+  uint32_t beyond = 0;
+  struct walk walk = walk_begin(member);
+  while (walk_next(&walk)) {
+    const struct peer *peer = walk.peer;
+    if (peer == NULL || !peer->told || peer->removed || peer->heartbeat.mark.base_digest != member->base->digest ||
+        !has_layout(member, peer->heartbeat.mark.target_count, peer->heartbeat.mark.target_digest)) {
+      continue;
+    }
+    const struct mark *mark = &peer->heartbeat.mark;
+    read = mark->phase == MARK_READS && mark->target_count > read ? mark->target_count : read;
+    beyond = !has_lost(peer) && mark->target_count > beyond ? mark->target_count : beyond;
+  }
+  return beyond > read ? 0 : read;
+}
+
+bool barrier_is_heard(const struct member *member) {
+  struct walk walk = walk_begin(member);
+  while (walk_next(&walk)) {
+    if (walk.peer != NULL && !walk.peer->removed && !(walk.peer->told && walk.peer->knows_life)) {
+      return false;
+    }
+  }
+  return true;
 }
 
 /* All others, but for those that are fenced, have gone beyond it. They took this node for removed, by a record that is
@@ -413,11 +464,6 @@ static bool has_our_props(const struct member *member, const struct peer *peer) 
          heartbeat->props_digest == member->records.buckets_digest;
 }
 
-/* What was set since then it may not know. */
-static bool has_lost(const struct peer *peer) {
-  return peer->told && (peer->heartbeat.loss == LOSS_EMPTIED || peer->heartbeat.loss == LOSS_OLD);
-}
-
 /* Is there nobody left who has lost nothing, and have all that are left told each other what they know? */
 static bool is_all_that_is_known(const struct member *member) {
   const struct ring *base = member->base;
@@ -432,11 +478,19 @@ static bool is_all_that_is_known(const struct member *member) {
   return ring_find(base, member->self) >= 0;
 }
 
+/* It knows of no change that we do not know, and its base is ours. */
+static bool lives_by_ours(const struct member *member, const struct peer *peer) {
+  const struct heartbeat *heartbeat = &peer->heartbeat;
+  bool same = heartbeat->history_digest == member->records.digest;
+  return PLANTED(back_heard) || (same && heartbeat->mark.base_digest == member->base->digest);
+}
+
 bool barrier_knows_props(const struct member *member) {
   ASSERT(member->has_base);
   struct walk walk = walk_begin(member);
   while (walk_next(&walk)) {
-    if (walk.peer != NULL && has_our_props(member, walk.peer) && !has_lost(walk.peer)) {
+    if (walk.peer != NULL && has_our_props(member, walk.peer) && !has_lost(walk.peer) &&
+        lives_by_ours(member, walk.peer)) {
       return true;
     }
   }
@@ -447,7 +501,8 @@ bool barrier_is_introduced(const struct member *member) {
   ASSERT(layout_is_newcomer(member));
   bool all_left_out = true;
   bool one_knows = false;
-  bool one_is_elder = false; /* of those that are left, who all have lost something, and agree */
+  bool one_is_whole = false; /* has lost nothing, and may be removed */
+  bool one_is_elder = false; /* is to stay, and may have lost something */
   bool all_have_lost = true;
   struct walk walk = walk_begin(member);
   while (walk_next(&walk)) {
@@ -458,15 +513,13 @@ bool barrier_is_introduced(const struct member *member) {
     bool knows = has_our_props(member, peer);
     bool same = knows && peer->heartbeat.history_digest == member->records.digest;
     bool elder = barrier_is_elder(member, walk.node);
-    if (same && elder && !has_lost(peer)) {
-      return true;
-    }
     one_knows = one_knows || knows;
+    one_is_whole = one_is_whole || (same && !has_lost(peer));
     one_is_elder = one_is_elder || (same && elder);
     all_left_out = all_left_out && peer->fenced;
     all_have_lost = all_have_lost && ((same && has_lost(peer)) || (peer->removed && !peer->up));
   }
-  return (all_left_out && one_knows) || (all_have_lost && one_is_elder);
+  return (all_left_out && one_knows) || (one_is_elder && (one_is_whole || all_have_lost));
 }
 
 bool barrier_all_done(const struct member *member) {

@@ -188,6 +188,30 @@ uint32_t detector_lag(struct member *member, const struct step *step, uint32_t n
   return more > 0 ? (uint32_t)more : 0;
 }
 
+/* The marks of a node only grow, but for one that has lost what it had said: in its next life it says less, and is
+ * bound by that from then on. Whatever it says there, it has had the base that it told before. It is not listened to
+ * before it knows the live layouts again: it would write, and ask, by others. */
+static void take_mark(const struct member *member, struct peer *peer, const struct heartbeat *before) {
+  struct heartbeat *heartbeat = &peer->heartbeat;
+  bool earlier = heartbeat->life != 0 && heartbeat->life != peer->life;
+  bool less = peer->told && mark_compare(&heartbeat->mark, &before->mark) < 0;
+  bool anew = !PLANTED(less_is_late) && !earlier && heartbeat->life != 0 && heartbeat->life != peer->mark_life;
+  if (peer->told && (earlier || (less && !anew))) { /* it comes late */
+    heartbeat->mark = before->mark;
+    heartbeat->history_digest = before->history_digest;
+    heartbeat->fences = before->fences;
+  } else if (less && heartbeat->mark.base_count < before->mark.base_count) {
+    heartbeat->mark = before->mark;
+    heartbeat->mark.phase = MARK_NONE;
+    peer->went_back = true;
+  } else {
+    bool knows =
+        member->has_base && mark_passes(&heartbeat->mark, member->base->digest, member->target->digest, MARK_KNOWS);
+    peer->mark_life = heartbeat->life;
+    peer->went_back = (peer->went_back || less) && !knows;
+  }
+}
+
 void detector_heartbeat(struct member *member, uint32_t node, const struct heartbeat *heartbeat) {
   struct peer *peer = find_mutable(&member->detector, node);
   if (peer == NULL) {
@@ -195,12 +219,9 @@ void detector_heartbeat(struct member *member, uint32_t node, const struct heart
   }
   struct heartbeat before = peer->heartbeat;
   peer->heartbeat = *heartbeat;
-  if (peer->told && mark_compare(&heartbeat->mark, &before.mark) < 0) { /* marks only grow: it comes late */
-    peer->heartbeat.mark = before.mark;
-    peer->heartbeat.history_digest = before.history_digest;
-    peer->heartbeat.fences = before.fences;
-  }
+  take_mark(member, peer, &before);
   peer->told = true;
+  peer->knows_life = peer->knows_life || heartbeat->your_life == member->life.id;
   ASSERT(peer->heartbeat.mark.base_count >= before.mark.base_count);
   settle(member, peer);
 }
@@ -216,11 +237,16 @@ void detector_remember(struct member *member, uint32_t node, uint64_t life, uint
 
 bool detector_note_life(struct member *member, uint32_t node, const struct heartbeat *heartbeat, uint64_t hlc) {
   struct peer *peer = find_mutable(&member->detector, node);
-  if (peer == NULL || heartbeat->life == 0 || hlc < peer->life_hlc) {
-    return false; /* what comes late may be of an earlier life */
+  /* What comes late may be of an earlier life. But a node that has lost its clock too may have gone back with it: then
+   * it is later because it knows of the other. */
+  bool over = peer != NULL && heartbeat->life != 0 && heartbeat->life == peer->life_before;
+  bool succeeds = peer != NULL && peer->life != 0 && heartbeat->succeeds == peer->life;
+  if (peer == NULL || heartbeat->life == 0 || over || (hlc < peer->life_hlc && !succeeds)) {
+    return false;
   }
   peer->life_hlc = hlc;
   if (heartbeat->life != peer->life) {
+    peer->life_before = peer->life;
     peer->wrote_before = peer->wrote > peer->wrote_before ? peer->wrote : peer->wrote_before;
     peer->life = heartbeat->life;
     peer->wrote = 0;

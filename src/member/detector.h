@@ -6,7 +6,8 @@
  * that it has said whatever this node's mark says (docs/adr/0005).
  *
  * INVARIANTS: a peer that is up is connected; `up` and `base_up` mirror the peers by index into the target's and the
- * base's members, who is fenced is not up there, this node itself is; the mark of a peer only grows.
+ * base's members, who is fenced is not up there, this node itself is; the mark of a peer only grows
+ * in each of its lives.
  */
 #ifndef GRAMME_MEMBER_DETECTOR_H
 #define GRAMME_MEMBER_DETECTOR_H
@@ -42,7 +43,11 @@ struct peer {
   uint64_t lag_window_ns;
   /* Its present life as it tells, the greatest wrote mark that it told in it, and in those before (life.h). */
   uint64_t life, wrote, wrote_before;
-  uint64_t life_hlc; /* its clock at the latest */
+  uint64_t life_before; /* which is over */
+  uint64_t life_hlc;    /* its clock at the latest */
+  uint64_t mark_life;   /* in which it told its mark */
+  bool went_back;       /* and that was less than before: see take_mark */
+  bool knows_life;      /* it has told that it knows this node's present life */
   struct heartbeat heartbeat;
   uint64_t heard_hlc; /* its clock with the message that came last on this connection; 0: none has */
   uint64_t turn_hlc;  /* the same when the present turn began, or the last */

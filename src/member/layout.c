@@ -355,6 +355,12 @@ static bool takes_part(const struct member *member) {
   return ring_find(member->base, member->self) >= 0 || ring_find(member->target, member->self) >= 0;
 }
 
+/* The target is what is known of the history. But one that has lost what it had said may have been bound to a target by
+ * which others read: the length of that, or 0. */
+static uint32_t target_to_come_back_to(const struct member *member) {
+  return member->has_base && member->life.loss != LOSS_NONE ? barrier_target_read(member) : 0;
+}
+
 /* What this node can say next, now, as far as what is durable goes. False: nothing new. */
 static bool find_step(const struct member *member, struct mark *next) {
   const struct layout *layout = &member->layout;
@@ -364,7 +370,7 @@ static bool find_step(const struct member *member, struct mark *next) {
     *next = (struct mark){count, count, digest, digest, MARK_DONE, layout->mark.revision};
     return true;
   }
-  bool current = member->newest == member->target;
+  bool current = member->newest == member->target || target_to_come_back_to(member) == layout->target_count;
   bool seen = layout_progress_is_current(member);
   switch (layout_phase(member)) {
   case MARK_NONE:
@@ -378,7 +384,7 @@ static bool find_step(const struct member *member, struct mark *next) {
     return takes_part(member) && current && seen && layout->progress.holds &&
            (PLANTED(marks_skip) || barrier_all(member, MARK_KNOWS));
   case MARK_HOLDS:
-    if (barrier_all(member, MARK_HOLDS)) {
+    if (barrier_all(member, MARK_HOLDS) && barrier_is_remembered(member)) {
       *next = mark_of(member, MARK_READS);
       return may_say_reads(member);
     }
@@ -507,16 +513,27 @@ void layout_committed(struct member *member, struct step *step, enum err err) {
 
 /* -- running ------------------------------------------------------------------------- */
 
+/* False: nothing has changed. */
+static bool choose_target(struct member *member, uint64_t now_ns) {
+  uint32_t count = layout_is_bound(member) ? 0 : target_to_come_back_to(member);
+  struct ring *target = count == 0 ? member->newest : ring_of(member, count);
+  if (target == member->target || (count == 0 && !may_retarget(member))) {
+    return false;
+  }
+  set_target(member, target, count == 0 ? history_length(&member->records.history) : count, now_ns);
+  if (count != 0) {
+    detector_refresh(member); /* it may have members that are removed, of whom nothing was kept */
+  }
+  return true;
+}
+
 void layout_run(struct member *member, struct step *step) {
   struct layout *layout = &member->layout;
   if (member->records.digest == 0) {
     return;
   }
   bool changed = note_returned(member, step->now_ns);
-  if (member->target != member->newest && may_retarget(member)) {
-    set_target(member, member->newest, history_length(&member->records.history), step->now_ns);
-    changed = true;
-  }
+  changed = choose_target(member, step->now_ns) || changed;
   changed = note_leaving(member, step->now_ns) || changed;
   if (layout->stored && !layout->storing && layout->retry_due_ns == HEAP_NEVER) {
     struct mark next;

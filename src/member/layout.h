@@ -81,6 +81,13 @@ bool barrier_all(const struct member *member, enum mark_phase phase);
 bool barrier_is_agreed(const struct member *member);
 /* In RELEASES: does one that the history does not remove read by the target? */
 bool barrier_is_read(const struct member *member);
+/* The longest target from our base by which one reads that the history does not remove, if nobody is known to be beyond
+ * it who has lost nothing; 0: there is none. */
+uint32_t barrier_target_read(const struct member *member);
+/* Have all participants that the history does not remove told that they know of this life, and so what they go by? */
+bool barrier_is_heard(const struct member *member);
+/* May it go by what the others say that they hold, though it may have forgotten what it has said itself? */
+bool barrier_is_remembered(const struct member *member);
 /* In RELEASES: have all that the history does not remove released the target, or gone beyond it? */
 bool barrier_is_released(const struct member *member);
 /* Does a participant that the history does not remove, if there is one, have this base and a target beyond ours? */

@@ -159,6 +159,7 @@ void life_tell(const struct member *member, const struct peer *peer, struct hear
   heartbeat->your_life = peer->life;
   heartbeat->your_wrote = peer->wrote;
   heartbeat->your_wrote_before = peer->wrote_before;
+  heartbeat->succeeds = peer->heartbeat.your_life != life->id ? peer->heartbeat.your_life : 0;
 }
 
 /* -- time -------------------------------------------------------------------------------- */
@@ -221,9 +222,11 @@ void life_look(struct member *member, struct step *step) {
   }
 }
 
-/* Before it knows the buckets it takes keys with many replicas for others'. */
+/* Before it knows the buckets it takes keys with many replicas for others'; and before all have heard of this life they
+ * go by what it has said in the last one. */
 static bool is_made_good(const struct member *member) {
-  return member->layout.progress.resynced && layout_progress_is_current(member) && life_is_informed(member);
+  return member->layout.progress.resynced && layout_progress_is_current(member) && life_is_informed(member) &&
+         barrier_is_heard(member);
 }
 
 void life_tick(struct member *member, struct step *step) {

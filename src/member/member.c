@@ -343,7 +343,7 @@ bool member_allows(const struct member *member, const struct step *step, uint32_
     return true; /* we have asked for it when the node was in our layouts, and may be waiting */
   }
   const struct peer *peer = detector_find(&member->detector, from);
-  if (peer == NULL) {
+  if (peer == NULL || (peer->went_back && !PLANTED(back_heard))) {
     return false;
   }
   if (peer->removed || !peer->known) {

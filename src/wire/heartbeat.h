@@ -56,6 +56,7 @@ struct heartbeat {
   uint64_t your_life;        /* the last life of the receiver that the sender has heard of */
   uint64_t your_wrote;       /* the greatest mark that the receiver told in it */
   uint64_t your_wrote_before; /* and in earlier ones */
+  uint64_t succeeds;          /* the life of the sender that the receiver has told of last, and that is over; or 0 */
   uint8_t loss;               /* enum loss: its stored data is being checked against the others */
   uint8_t sealed;             /* it holds, or has held, data */
   uint8_t nospace;

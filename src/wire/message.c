@@ -10,7 +10,7 @@
 #define OFFSET_CHECKED 8u /* the checksum is over what follows, seeded with the body size before it */
 
 #define POSITION_SIZE 16u /* a store key begins with one; ring/position.h stands above this layer */
-#define HEARTBEAT_SIZE (26u + 32u + 16u + 29u + 24u + 14u + 41u + 32u)
+#define HEARTBEAT_SIZE (26u + 32u + 16u + 29u + 24u + 14u + 49u + 32u)
 #define GOSSIP_SIZE 16u
 #define OPTIONS_SIZE 13u
 #define PUT_FLAGS_ALL ((unsigned)PUT_TOMBSTONE | (unsigned)PUT_KEEP_EXPIRY)
@@ -165,6 +165,7 @@ static void heartbeat_write(struct writer *w, const struct heartbeat *heartbeat)
   write_u64(w, heartbeat->your_life);
   write_u64(w, heartbeat->your_wrote);
   write_u64(w, heartbeat->your_wrote_before);
+  write_u64(w, heartbeat->succeeds);
   write_u8(w, heartbeat->loss);
   write_u64(w, heartbeat->low);
   write_u64(w, heartbeat->echo);
@@ -308,6 +309,7 @@ static bool heartbeat_read(struct reader *r, struct heartbeat *heartbeat) {
   heartbeat->your_life = read_u64(r);
   heartbeat->your_wrote = read_u64(r);
   heartbeat->your_wrote_before = read_u64(r);
+  heartbeat->succeeds = read_u64(r);
   heartbeat->loss = read_u8(r);
   heartbeat->low = read_u64(r);
   heartbeat->echo = read_u64(r);

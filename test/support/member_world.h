@@ -469,7 +469,7 @@ static inline void tick(struct node *node, struct step *step) {
                                      .quiet = !node->moves,
                                      .past = !node->clings,
                                      .holds = !node->lacks,
-                                     .resynced = !node->lacks};
+                                     .resynced = !node->lacks && step->base == step->ring};
   member_set_health(node->member, &node->health);
   member_note_progress(node->member, step, &progress);
   member_tick(node->member, step);

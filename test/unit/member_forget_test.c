@@ -1,0 +1,362 @@
+/* Nodes that have lost what they had said of layouts (docs/adr/0009): what they say anew counts, nobody goes on by what
+ * they said before, and they come back to a target by which others read. Nodes of a world of membership. */
+#include "support/member_oracle.h"
+
+static struct meta copy[NAMES];
+
+static void copy_take(uint32_t index) {
+  memcpy(copy, world.nodes[index].meta, sizeof copy);
+}
+
+static void copy_put_back(uint32_t index) {
+  memcpy(world.nodes[index].meta, copy, sizeof copy);
+  memset(&world.nodes[index].told, 0, sizeof world.nodes[index].told);
+}
+
+/* The first `count` are written to, and tell each other how far. */
+static void write_for(uint32_t count, uint64_t duration_ns) {
+  for (uint64_t end_ns = world.now_ns + duration_ns; world.now_ns < end_ns;) {
+    for (uint32_t i = 0; i < count; i++) {
+      if (world.nodes[i].alive) {
+        (void)admit(i);
+      }
+    }
+    run(500 * MS);
+  }
+}
+
+static void form_written(uint64_t seed, uint32_t count) {
+  form_sealed(seed, count);
+  write_for(count, 10 * SECOND);
+}
+
+static struct heartbeat heard_by(uint32_t at, uint32_t node) {
+  static struct member_view views[NODES_MAX];
+  uint32_t count = member_list(member_of(at), views, NODES_MAX);
+  for (uint32_t i = 0; i < count; i++) {
+    if (views[i].node == world.nodes[node].id) {
+      return views[i].heartbeat;
+    }
+  }
+  assert_true(false);
+  return views[0].heartbeat;
+}
+
+static void run_to_phase(uint32_t index, enum mark_phase phase) {
+  for (uint32_t i = 0; i < 10000 && phase_of(index) != phase; i++) {
+    run(MS);
+  }
+  assert_int_equal(phase_of(index), phase);
+}
+
+static void lacking(uint32_t count, bool lacks) {
+  for (uint32_t i = 0; i < count; i++) {
+    world.nodes[i].lacks = lacks;
+  }
+}
+
+/* Its directory is emptied, or what copy_take took is put back, and it starts again. */
+static void forget(uint32_t index, bool old) {
+  node_crash(index);
+  if (old) {
+    copy_put_back(index);
+  } else {
+    node_empty(index);
+  }
+  node_start(index);
+}
+
+/* -- what is said anew ------------------------------------------------------------------------ */
+
+static void what_an_old_copy_says_is_not_late(void **state) {
+  (void)state;
+  for (uint64_t seed = 0; seed < 10; seed++) {
+    form_written(1300 + seed, 3);
+    copy_take(1);
+    write_for(3, 10 * SECOND);
+    struct message before = {.type = MESSAGE_HEARTBEAT, .heartbeat = heard_by(0, 1)};
+    before.heartbeat.mark.revision += 5; /* it had forgotten something once since */
+    for (uint32_t i = 0; i < 3; i += 2) {
+      say_to(i, 1, &before);
+      assert_int_equal(heard_by(i, 1).mark.revision, before.heartbeat.mark.revision);
+    }
+    forget(1, true);
+    run(5 * SECOND);
+    assert_int_equal(heard_by(0, 1).mark.revision, before.heartbeat.mark.revision - 5);
+    say_to(0, 1, &before); /* but this is: of the life before */
+    assert_int_equal(heard_by(0, 1).mark.revision, before.heartbeat.mark.revision - 5);
+    change_at(0, reweighing_of(2, 200));
+    run(10 * SECOND);
+    assert_done(FIRST(3));
+  }
+}
+
+static void a_life_that_knows_of_another_is_the_later_one_whatever_its_clock_says(void **state) {
+  (void)state;
+  form_written(1320, 3);
+  struct message ahead = {.type = MESSAGE_HEARTBEAT, .heartbeat = heard_by(0, 1), .hlc = UINT64_MAX / 2};
+  say_to(0, 1, &ahead);
+  node_crash(1);
+  node_start(1); /* and its clock is far behind what it was */
+  run(5 * SECOND);
+  uint64_t life = heard_by(0, 1).life;
+  assert_int_not_equal(life, ahead.heartbeat.life);
+  assert_int_equal(heard_by(1, 0).your_life, life);
+  ahead.hlc += 1000;
+  say_to(0, 1, &ahead); /* it took long, and its life is over */
+  uint64_t heard_ns = world.now_ns;
+  while (world.now_ns < heard_ns + SECOND) {
+    run(MS);
+    assert_int_equal(heard_by(1, 0).your_life, life);
+  }
+}
+
+static bool listens_to(uint32_t index, uint32_t from) {
+  bool reads = allows(index, from, MESSAGE_READ);
+  assert_int_equal(allows(index, from, MESSAGE_WRITE), reads);
+  assert_int_equal(allows(index, from, MESSAGE_PULL), reads);
+  return reads;
+}
+
+/* A change has been made since the copy was taken, or is being made. */
+static void who_has_gone_back_is_not_listened_to_before_it_knows_the_layouts_again(void **state) {
+  (void)state;
+  uint32_t behind[2] = {0, 0};
+  for (uint64_t seed = 0; seed < 20; seed++) {
+    bool moving = seed % 2 == 1;
+    form_written(1340 + seed, 3);
+    copy_take(1);
+    lacking(3, moving);
+    change_at(0, reweighing_of(2, 200));
+    write_for(3, 10 * SECOND);
+    uint32_t target = layout_of(0).mark.target_count;
+    assert_int_equal(phase_of(0), moving ? MARK_KNOWS : MARK_DONE);
+    uint64_t life = heard_by(0, 1).life;
+    forget(1, true);
+    while (layout_of(1).mark.target_count < target) {
+      bool heard = heard_by(0, 1).life != life;
+      behind[seed % 2] += heard ? 1 : 0;
+      assert_true(!heard || moving || heard_by(0, 1).mark.phase == MARK_NONE);
+      assert_int_equal(listens_to(0, 1), !heard);
+      run(MS / 4);
+    }
+    run(5 * SECOND);
+    assert_true(listens_to(0, 1));
+  }
+  assert_true(behind[0] > 0 && behind[1] > 0);
+}
+
+/* It coordinates by layouts that are over, and would write where nobody reads. */
+static void an_old_copy_serves_nobody_before_it_knows_the_layouts_of_the_others(void **state) {
+  (void)state;
+  uint32_t refused = 0;
+  for (uint64_t seed = 0; seed < 10; seed++) {
+    form_written(1360 + seed, 3);
+    copy_take(1);
+    change_at(0, reweighing_of(2, 200));
+    write_for(3, 10 * SECOND);
+    uint32_t base = layout_of(0).mark.base_count;
+    world.nodes[1].lacks = true;
+    forget(1, true);
+    while (layout_of(1).mark.base_count < base) {
+      if (member_loss(member_of(1)) != LOSS_NONE) {
+        assert_int_equal(admit(1), ERR_NOTMEMBER);
+        refused += 1;
+      }
+      run(MS / 4);
+    }
+    run(5 * SECOND);
+    assert_int_equal(admit(1), ERR_OK);
+  }
+  assert_true(refused > 0);
+}
+
+/* -- layouts that change meanwhile --------------------------------------------------------------- */
+
+enum more { MORE_REWEIGHING, MORE_REMOVAL, MORE_REMOVAL_OF_THE_NEW, MORE_COUNT };
+
+/* Members 0, 1, 2 read by the target to which node 3 is being added; that one has not said so yet. More changes are
+ * known. */
+static void begin_reading(uint64_t seed, enum more more) {
+  form_written(seed, 3);
+  uint32_t spare = node_add(1);
+  lacking(4, true);
+  run(2 * SECOND);
+  change_at(0, wish_of(CHANGE_ADD, spare));
+  run(2 * SECOND);
+  lacking(4, false);
+  run_to_phase(spare, MARK_HOLDS);
+  world.nodes[spare].commit_least_ns = 1000 * SECOND;
+  for (uint32_t i = 0; i < 3; i++) {
+    run_to_phase(i, MARK_READS);
+  }
+  change_at(0, more == MORE_REWEIGHING ? reweighing_of(2, 200) : removal_of(more == MORE_REMOVAL ? 2 : spare));
+  run(2 * SECOND);
+  for (uint32_t i = 0; i < 3; i++) {
+    assert_int_equal(phase_of(i), MARK_READS);
+  }
+}
+
+static void who_has_forgotten_by_what_it_reads_comes_back_to_it(void **state) {
+  (void)state;
+  for (uint64_t seed = 0; seed < 30; seed++) {
+    enum more more = (enum more)(seed % MORE_COUNT);
+    begin_reading(1400 + seed, more);
+    uint32_t target = layout_of(0).mark.target_count;
+    if (more == MORE_REMOVAL) { /* at first it hears of nobody who reads, but one that is removed */
+      cut_set(0, 1, true);
+    }
+    forget(1, false);
+    for (uint32_t i = 0; i < 10000 && phase_of(1) != MARK_READS; i++) {
+      run(MS);
+      assert_int_equal(layout_of(0).mark.target_count, target);
+      assert_int_equal(layout_of(2).mark.target_count, target); /* it may know less than who is removed */
+      if (layout_of(1).mark.target_count > target) {
+        assert_int_equal(more, MORE_REMOVAL);
+        run(SECOND);
+        cut_set(0, 1, false);
+      }
+    }
+    assert_int_equal(layout_of(1).mark.target_count, target);
+    assert_int_equal(member_loss(member_of(1)), LOSS_EMPTIED); /* until it is done with it */
+    node_crash(3);
+    world.nodes[3].commit_least_ns = 0;
+    node_start(3);
+    run(30 * SECOND);
+    assert_done(BIT(0) | BIT(1) | (more == MORE_REMOVAL ? 0 : BIT(2)) | (more == MORE_REMOVAL_OF_THE_NEW ? 0 : BIT(3)));
+    assert_int_equal(member_loss(member_of(1)), LOSS_NONE);
+  }
+}
+
+/* They took one that still reads by it for removed, by a record that does not count any more: it will follow them. */
+static void nobody_comes_back_to_a_target_beyond_which_others_are(void **state) {
+  (void)state;
+  begin_reading(1435, MORE_REWEIGHING);
+  uint32_t target = layout_of(0).mark.target_count;
+  world.nodes[1].lacks = true;
+  forget(1, false);
+  run(5 * SECOND);
+  assert_int_equal(layout_of(1).mark.target_count, target);
+  assert_int_equal(phase_of(1), MARK_KNOWS);
+  node_crash(0);
+  node_crash(2);
+  run(MS);
+  struct message beyond = {.type = MESSAGE_HEARTBEAT, .heartbeat = heard_by(1, 2)};
+  beyond.heartbeat.mark.phase = MARK_KNOWS;
+  beyond.heartbeat.mark.target_count = target + 1;
+  beyond.heartbeat.mark.target_digest = layout_of(1).history_digest;
+  say_to(1, 2, &beyond);
+  run(2 * SECOND);
+  assert_int_equal(layout_of(1).mark.target_count, target + 1);
+}
+
+static void tell(uint32_t to, uint32_t from, enum mark_phase phase, uint64_t your_life) {
+  struct message message = {.type = MESSAGE_HEARTBEAT, .heartbeat = heard_by(to, from)};
+  message.heartbeat.mark.phase = (uint8_t)phase;
+  message.heartbeat.your_life = your_life;
+  say_to(to, from, &message);
+}
+
+/* What it had said may have been that it releases the target, and others may have gone on by that. */
+static void who_has_forgotten_what_it_said_does_not_read_by_what_another_has_released(void **state) {
+  (void)state;
+  for (uint32_t round = 0; round < 2; round++) {
+    form_written(1440 + round, 3);
+    lacking(3, true);
+    change_at(0, reweighing_of(2, 200));
+    run(2 * SECOND);
+    forget(1, false);
+    run_to_phase(1, MARK_KNOWS);
+    run(2 * SECOND);
+    uint64_t life = heard_by(0, 1).life;
+    node_crash(0);
+    node_crash(2);
+    run(MS);
+    tell(1, 0, round == 1 ? MARK_RELEASES : MARK_HOLDS, life);
+    tell(1, 2, MARK_HOLDS, life);
+    world.nodes[1].lacks = false;
+    run(SECOND);
+    assert_int_equal(phase_of(1), round == 1 ? MARK_HOLDS : MARK_READS);
+  }
+}
+
+static void who_does_not_know_of_a_life_is_waited_for(void **state) {
+  (void)state;
+  form_written(1460, 3);
+  lacking(3, true);
+  change_at(0, reweighing_of(2, 200));
+  run(2 * SECOND);
+  node_crash(1);
+  cut_set(0, 1, true);
+  node_empty(1);
+  node_start(1);
+  run_to_phase(1, MARK_KNOWS); /* told by 2 */
+  run(2 * SECOND);
+  struct message message = {.type = MESSAGE_HEARTBEAT, .heartbeat = heard_by(2, 0)};
+  uint64_t life = heard_by(2, 1).life;
+  node_crash(2);
+  run(MS);
+  tell(1, 2, MARK_HOLDS, life);
+  message.heartbeat.mark.phase = MARK_HOLDS;
+  message.heartbeat.your_life = life + 2; /* the one before */
+  say_to(1, 0, &message);
+  world.nodes[1].lacks = false;
+  run(2 * SECOND);
+  assert_int_equal(phase_of(1), MARK_HOLDS);
+  message.heartbeat.your_life = life;
+  say_to(1, 0, &message);
+  run(2 * SECOND);
+  assert_int_equal(phase_of(1), MARK_READS);
+}
+
+static void a_loss_is_not_made_good_before_all_that_stay_have_heard_of_it(void **state) {
+  (void)state;
+  for (uint64_t seed = 0; seed < 10; seed++) {
+    form_written(1480 + seed, 3);
+    world.nodes[1].silent = BIT(2); /* which it hears, and is not heard by */
+    forget(1, false);
+    write_for(3, 20 * SECOND);
+    assert_int_equal(member_loss(member_of(1)), LOSS_EMPTIED);
+    world.nodes[1].silent = 0;
+    write_for(3, 10 * SECOND);
+    assert_int_equal(member_loss(member_of(1)), LOSS_NONE);
+  }
+}
+
+/* The one that stays has forgotten, and those who have not are removed: together they know. */
+static void a_newcomer_is_introduced_where_the_one_that_stays_has_lost_its_directory(void **state) {
+  (void)state;
+  for (uint64_t seed = 0; seed < 10; seed++) {
+    form_written(1500 + seed, 3);
+    uint32_t spare = node_add(1);
+    run(2 * SECOND);
+    lacking(4, true);
+    forget(0, false);
+    run(5 * SECOND);
+    assert_int_equal(member_loss(member_of(0)), LOSS_EMPTIED);
+    struct change changes[3] = {wish_of(CHANGE_ADD, spare), removal_of(1), removal_of(2)};
+    command_changes(1, changes, 3, layout_of(1).history_digest);
+    run(10 * SECOND);
+    assert_int_equal(world.nodes[1].reply_err, ERR_OK);
+    assert_int_equal(phase_of(spare), MARK_KNOWS);
+    lacking(4, false);
+    run(20 * SECOND);
+    assert_done(BIT(0) | BIT(spare));
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(what_an_old_copy_says_is_not_late),
+      cmocka_unit_test(a_life_that_knows_of_another_is_the_later_one_whatever_its_clock_says),
+      cmocka_unit_test(who_has_gone_back_is_not_listened_to_before_it_knows_the_layouts_again),
+      cmocka_unit_test(an_old_copy_serves_nobody_before_it_knows_the_layouts_of_the_others),
+      cmocka_unit_test(who_has_forgotten_by_what_it_reads_comes_back_to_it),
+      cmocka_unit_test(nobody_comes_back_to_a_target_beyond_which_others_are),
+      cmocka_unit_test(who_has_forgotten_what_it_said_does_not_read_by_what_another_has_released),
+      cmocka_unit_test(who_does_not_know_of_a_life_is_waited_for),
+      cmocka_unit_test(a_loss_is_not_made_good_before_all_that_stay_have_heard_of_it),
+      cmocka_unit_test(a_newcomer_is_introduced_where_the_one_that_stays_has_lost_its_directory),
+  };
+  return cmocka_run_group_tests(tests, memory_get, memory_put);
+}
