@@ -251,6 +251,12 @@ void get_let_go(struct coord *coord, struct step *step, struct request *request)
   get_repair(coord, step, request);
 }
 
+/* While layouts change a node that is removed may not be answered, for what it has said that it reads by: it has to ask
+ * again (docs/adr/0005). */
+static bool may_be_refused(const struct step *step, const struct request *request) {
+  return step->base != step->ring || request->epoch != step->epoch;
+}
+
 void get_timer(struct coord *coord, struct step *step, struct request *request) {
   /* 1. those that went down */
   for (uint32_t i = 0; i < request->target_count; i++) {
@@ -276,9 +282,13 @@ void get_timer(struct coord *coord, struct step *step, struct request *request) 
     return;
   }
   /* 4. silent replicas are joined by stand-ins */
+  bool again = !request->hedged && may_be_refused(step, request);
   request->hedged = request->hedged || age_ns >= step->tunables->hedge_ns;
   uint32_t count = request->target_count;
   for (uint32_t i = 0; i < count && request->hedged; i++) {
+    if (request->targets[i].state == TARGET_SENT && again) {
+      send_read(coord, step, request, &request->targets[i], true);
+    }
     if (request->targets[i].state == TARGET_SENT) {
       get_join(coord, step, request, &request->targets[i]);
     }

@@ -337,6 +337,35 @@ static void a_get_asks_the_layout_by_which_is_read_and_no_other(void **state) {
   }
 }
 
+/* It may have been refused for what this node had said that it reads by. */
+static void a_silent_replica_is_asked_again_while_layouts_change_and_joined(void **state) {
+  (void)state;
+  for (uint32_t round = 0; round < 3; round++) {
+    struct message read = {0};
+    begin_join();
+    core.base = round == 0 ? &base_ring : &core.ring;
+    core.base_up[3] = core.up[3];
+    command(
+        &(struct command){.kind = COMMAND_GET, .token = 4, .key = text_bytes(user_key), .r = 3, .pr = QUORUM_DEFAULT});
+    assert_true(core_local(&read));
+    say(SELF, &(struct message){.type = MESSAGE_READ_REPLY, .request = read.request});
+    core.epoch += round == 1 ? 1 : 0; /* the layouts have changed since, and all is over */
+    tick_at(core.now_ns + core.tunables.hedge_ns);
+    assert_int_equal(core_sent(stays, MESSAGE_READ) != NULL, round != 2);
+    uint32_t asked = 0;
+    while (asked < 2 && reply() == NULL) {
+      say(asked == 0   ? stays
+          : round == 0 ? goes
+                       : comes,
+          &(struct message){.type = MESSAGE_READ_REPLY, .request = read.request});
+      asked += 1;
+    }
+    assert_int_equal(reply()->err, ERR_OK);
+    tick_at(core.now_ns + core.tunables.repair_window_ns);
+    end();
+  }
+}
+
 static void an_explain_shows_the_replicas_by_both_layouts(void **state) {
   (void)state;
   begin_join();
@@ -708,6 +737,7 @@ int main(void) {
       cmocka_unit_test(a_newcomer_forwards_until_the_target_is_read_by),
       cmocka_unit_test(a_former_replica_forwards_once_the_target_is_read_by),
       cmocka_unit_test(a_get_asks_the_layout_by_which_is_read_and_no_other),
+      cmocka_unit_test(a_silent_replica_is_asked_again_while_layouts_change_and_joined),
       cmocka_unit_test(an_explain_shows_the_replicas_by_both_layouts),
       cmocka_unit_test(an_explain_in_a_large_cluster_has_room_for_the_replicas_by_both_layouts),
       cmocka_unit_test(who_has_failed_is_not_asked_to_stand_in_by_the_other_layout),
