@@ -193,13 +193,14 @@ uint32_t detector_lag(struct member *member, const struct step *step, uint32_t n
  * before it knows the live layouts again: it would write, and ask, by others. */
 static void take_mark(const struct member *member, struct peer *peer, const struct heartbeat *before) {
   struct heartbeat *heartbeat = &peer->heartbeat;
-  bool earlier = heartbeat->life != 0 && heartbeat->life != peer->life;
+  bool other = heartbeat->life != 0 && heartbeat->life != peer->life; /* and over, or not known to be the present one */
   bool less = peer->told && mark_compare(&heartbeat->mark, &before->mark) < 0;
-  bool anew = !PLANTED(less_is_late) && !earlier && heartbeat->life != 0 && heartbeat->life != peer->mark_life;
-  if (peer->told && (earlier || (less && !anew))) { /* it comes late */
+  bool anew = !PLANTED(less_is_late) && !other && heartbeat->life != 0 && heartbeat->life != peer->mark_life;
+  if (peer->told && (other || (less && !anew))) { /* it comes late, perhaps */
     heartbeat->mark = before->mark;
     heartbeat->history_digest = before->history_digest;
     heartbeat->fences = before->fences;
+    peer->went_back = peer->went_back || (other && less);
   } else if (less && heartbeat->mark.base_count < before->mark.base_count) {
     heartbeat->mark = before->mark;
     heartbeat->mark.phase = MARK_NONE;
@@ -235,18 +236,16 @@ void detector_remember(struct member *member, uint32_t node, uint64_t life, uint
   }
 }
 
-bool detector_note_life(struct member *member, uint32_t node, const struct heartbeat *heartbeat, uint64_t hlc) {
+/* Which of two lives is the later one no clock tells: it may be set back in between, and what is sent in one may come
+ * long after the other has begun. Who knows of the other life, and that it is over, is. */
+bool detector_note_life(struct member *member, uint32_t node, const struct heartbeat *heartbeat) {
   struct peer *peer = find_mutable(&member->detector, node);
-  /* What comes late may be of an earlier life. But a node that has lost its clock too may have gone back with it: then
-   * it is later because it knows of the other. */
-  bool over = peer != NULL && heartbeat->life != 0 && heartbeat->life == peer->life_before;
-  bool succeeds = peer != NULL && peer->life != 0 && heartbeat->succeeds == peer->life;
-  if (peer == NULL || heartbeat->life == 0 || over || (hlc < peer->life_hlc && !succeeds)) {
+  bool known = peer != NULL && heartbeat->life == peer->life;
+  bool succeeds = peer != NULL && (peer->life == 0 || heartbeat->succeeds == peer->life);
+  if (peer == NULL || heartbeat->life == 0 || (!known && !succeeds)) {
     return false;
   }
-  peer->life_hlc = hlc;
-  if (heartbeat->life != peer->life) {
-    peer->life_before = peer->life;
+  if (!known) {
     peer->wrote_before = peer->wrote > peer->wrote_before ? peer->wrote : peer->wrote_before;
     peer->life = heartbeat->life;
     peer->wrote = 0;

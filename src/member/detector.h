@@ -43,11 +43,9 @@ struct peer {
   uint64_t lag_window_ns;
   /* Its present life as it tells, the greatest wrote mark that it told in it, and in those before (life.h). */
   uint64_t life, wrote, wrote_before;
-  uint64_t life_before; /* which is over */
-  uint64_t life_hlc;    /* its clock at the latest */
-  uint64_t mark_life;   /* in which it told its mark */
-  bool went_back;       /* and that was less than before: see take_mark */
-  bool knows_life;      /* it has told that it knows this node's present life */
+  uint64_t mark_life; /* in which it told its mark */
+  bool went_back;     /* and that was less than before: see take_mark */
+  bool knows_life;    /* it has told that it knows this node's present life */
   struct heartbeat heartbeat;
   uint64_t heard_hlc; /* its clock with the message that came last on this connection; 0: none has */
   uint64_t turn_hlc;  /* the same when the present turn began, or the last */
@@ -80,7 +78,7 @@ uint32_t detector_lag(struct member *member, const struct step *step, uint32_t n
 void detector_heartbeat(struct member *member, uint32_t node, const struct heartbeat *heartbeat);
 /* What a member had told before this node started; what it tells now. True when that is worth being stored. */
 void detector_remember(struct member *member, uint32_t node, uint64_t life, uint64_t wrote, uint64_t wrote_before);
-bool detector_note_life(struct member *member, uint32_t node, const struct heartbeat *heartbeat, uint64_t hlc);
+bool detector_note_life(struct member *member, uint32_t node, const struct heartbeat *heartbeat);
 /* It tells the history of another cluster: did nobody know that? */
 bool detector_note_foreign(struct member *member, uint32_t node);
 /* Rings, history or the own mark have changed. */

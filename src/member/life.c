@@ -148,7 +148,7 @@ void life_heard(struct member *member, struct step *step, uint32_t from, const s
       lose(member, step, told);
     }
   }
-  life->lives_dirty = detector_note_life(member, from, heartbeat, message->hlc) || life->lives_dirty;
+  life->lives_dirty = detector_note_life(member, from, heartbeat) || life->lives_dirty;
 }
 
 void life_tell(const struct member *member, const struct peer *peer, struct heartbeat *heartbeat) {
