@@ -2,8 +2,9 @@
  *
  * At every commit of every node: what the node held stands in what it holds now (no false overwrite), but for what is
  * given up with a node that is removed. In every answer to a get, and in what is left in the end: no version stands
- * beside one whose writer had seen it (no false sibling); but for keys of which an object reached the limit of a clock's
- * entries, where forgetting may bring back what was superseded. Under last-write-wins there is one version at most. */
+ * beside one whose writer had seen it (no false sibling); but for keys of which an object reached the limit of a
+ * clock's entries, where forgetting may bring back what was superseded. Under last-write-wins there is one version
+ * at most. */
 #include <inttypes.h>
 
 #include "run.h"

@@ -10,6 +10,8 @@
  *                                       |
  *                                     LOST --all its partitions are checked against the others (move/)--> SURE
  *
+ * What it had said of layouts is lost, too: see barrier.c, and what detector.c does with a mark that says less.
+ *
  * It answers no quorum while it is unsure, nor, once lost, for a partition before that has been checked. That it is
  * lost is stored before anything else is, so that a restart goes on with it. What was written within WROTE_STEP_NS
  * before a copy was taken, and nothing after, can be missed: such a copy differs by seconds.
