@@ -868,4 +868,59 @@ static inline bool allows(uint32_t index, uint32_t from, enum message_type type)
   return member_allows(member_of(index), &step, world.nodes[from].id, type);
 }
 
+/* -- what a node had, and what is known of it ------------------------------------------------- */
+
+static struct meta copy[NAMES];
+
+static inline void copy_take(uint32_t index) {
+  memcpy(copy, world.nodes[index].meta, sizeof copy);
+}
+
+/* The node is down, and comes back with its directory as it was. */
+static inline void copy_put_back(uint32_t index) {
+  memcpy(world.nodes[index].meta, copy, sizeof copy);
+  memset(&world.nodes[index].told, 0, sizeof world.nodes[index].told);
+}
+
+/* The first `count` are written to, and tell each other how far. */
+static inline void write_for(uint32_t count, uint64_t duration_ns) {
+  for (uint64_t end_ns = world.now_ns + duration_ns; world.now_ns < end_ns;) {
+    for (uint32_t i = 0; i < count; i++) {
+      if (world.nodes[i].alive) {
+        (void)admit(i);
+      }
+    }
+    run(500 * MS);
+  }
+}
+
+static inline void form_written(uint64_t seed, uint32_t count) {
+  form_sealed(seed, count);
+  write_for(count, 10 * SECOND);
+  for (uint32_t i = 0; i < count; i++) {
+    assert_true(member_wrote(member_of(i)) > 0);
+  }
+}
+
+/* What `node` has told of itself, as far as the other knows. */
+static inline struct heartbeat heard_by(uint32_t at, uint32_t node) {
+  static struct member_view views[NODES_MAX];
+  uint32_t count = member_list(member_of(at), views, NODES_MAX);
+  for (uint32_t i = 0; i < count; i++) {
+    if (views[i].node == world.nodes[node].id) {
+      return views[i].heartbeat;
+    }
+  }
+  assert_true(false);
+  return views[0].heartbeat;
+}
+
+/* Runs until the node is in the phase, or for ten seconds. */
+static inline void run_to_phase(uint32_t index, enum mark_phase phase) {
+  for (uint32_t i = 0; i < 10000 && phase_of(index) != phase; i++) {
+    run(MS);
+  }
+  assert_int_equal(phase_of(index), phase);
+}
+
 #endif

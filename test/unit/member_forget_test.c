@@ -2,53 +2,6 @@
  * they said before, and they come back to a target by which others read. Nodes of a world of membership. */
 #include "support/member_oracle.h"
 
-static struct meta copy[NAMES];
-
-static void copy_take(uint32_t index) {
-  memcpy(copy, world.nodes[index].meta, sizeof copy);
-}
-
-static void copy_put_back(uint32_t index) {
-  memcpy(world.nodes[index].meta, copy, sizeof copy);
-  memset(&world.nodes[index].told, 0, sizeof world.nodes[index].told);
-}
-
-/* The first `count` are written to, and tell each other how far. */
-static void write_for(uint32_t count, uint64_t duration_ns) {
-  for (uint64_t end_ns = world.now_ns + duration_ns; world.now_ns < end_ns;) {
-    for (uint32_t i = 0; i < count; i++) {
-      if (world.nodes[i].alive) {
-        (void)admit(i);
-      }
-    }
-    run(500 * MS);
-  }
-}
-
-static void form_written(uint64_t seed, uint32_t count) {
-  form_sealed(seed, count);
-  write_for(count, 10 * SECOND);
-}
-
-static struct heartbeat heard_by(uint32_t at, uint32_t node) {
-  static struct member_view views[NODES_MAX];
-  uint32_t count = member_list(member_of(at), views, NODES_MAX);
-  for (uint32_t i = 0; i < count; i++) {
-    if (views[i].node == world.nodes[node].id) {
-      return views[i].heartbeat;
-    }
-  }
-  assert_true(false);
-  return views[0].heartbeat;
-}
-
-static void run_to_phase(uint32_t index, enum mark_phase phase) {
-  for (uint32_t i = 0; i < 10000 && phase_of(index) != phase; i++) {
-    run(MS);
-  }
-  assert_int_equal(phase_of(index), phase);
-}
-
 static void lacking(uint32_t count, bool lacks) {
   for (uint32_t i = 0; i < count; i++) {
     world.nodes[i].lacks = lacks;

@@ -12,14 +12,6 @@ static bool writes_both(uint32_t index) {
   return step.base != step.ring;
 }
 
-/* Runs until the node is in the phase, or for ten seconds. */
-static void run_to_phase(uint32_t index, enum mark_phase phase) {
-  for (uint32_t i = 0; i < 10000 && phase_of(index) != phase; i++) {
-    run(MS);
-  }
-  assert_int_equal(phase_of(index), phase);
-}
-
 /* `count` members and one more, which is being added; nobody goes on to HOLDS, for all lack something. */
 static uint32_t begin_addition(uint64_t seed, uint32_t count) {
   form_sealed(seed, count);
@@ -181,18 +173,6 @@ static void a_restart_in_any_phase_goes_on_where_it_was(void **state) {
       assert_done(FIRST(4));
     }
   }
-}
-
-static struct heartbeat heard_by(uint32_t at, uint32_t node) {
-  static struct member_view views[8];
-  uint32_t count = member_list(member_of(at), views, 8);
-  for (uint32_t i = 0; i < count; i++) {
-    if (views[i].node == world.nodes[node].id) {
-      return views[i].heartbeat;
-    }
-  }
-  assert_true(false);
-  return views[0].heartbeat;
 }
 
 static void what_comes_late_is_smaller_and_is_not_looked_at(void **state) {

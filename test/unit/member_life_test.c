@@ -2,38 +2,6 @@
  * they are noticed before anything of them counts. Nodes of a world of membership, and their papers. */
 #include "support/member_world.h"
 
-static struct meta copy[NAMES];
-
-static void copy_take(uint32_t index) {
-  memcpy(copy, world.nodes[index].meta, sizeof copy);
-}
-
-/* The node is down, and comes back with its directory as it was. */
-static void copy_put_back(uint32_t index) {
-  memcpy(world.nodes[index].meta, copy, sizeof copy);
-  memset(&world.nodes[index].told, 0, sizeof world.nodes[index].told);
-}
-
-/* All are written to, and tell each other how far. */
-static void write_for(uint32_t count, uint64_t duration_ns) {
-  for (uint64_t end_ns = world.now_ns + duration_ns; world.now_ns < end_ns;) {
-    for (uint32_t i = 0; i < count; i++) {
-      if (world.nodes[i].alive) {
-        (void)admit(i);
-      }
-    }
-    run(500 * MS);
-  }
-}
-
-static void form_written(uint64_t seed, uint32_t count) {
-  form_sealed(seed, count);
-  write_for(count, 10 * SECOND);
-  for (uint32_t i = 0; i < count; i++) {
-    assert_true(member_wrote(member_of(i)) > 0);
-  }
-}
-
 static uint64_t losses(void) {
   uint64_t all = 0;
   for (uint32_t i = 0; i < world.node_count; i++) {
