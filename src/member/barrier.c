@@ -322,7 +322,7 @@ bool barrier_is_read(const struct member *member) {
  * word until they have heard of this life, and who has released may have done so already. */
 bool barrier_is_remembered(const struct member *member) {
   ASSERT(member->has_base);
-  if (member->life.loss == LOSS_NONE || barrier_is_read(member)) {
+  if (!life_has_forgotten(member) || barrier_is_read(member)) {
     return true;
   }
   struct walk walk = walk_begin(member);
@@ -400,10 +400,23 @@ uint32_t barrier_target_read(const struct member *member) {
   return beyond > read ? 0 : read;
 }
 
+/* One that is about to read has not released: it tells no history while it stores that. */
+static bool has_heard(const struct peer *peer) {
+  const struct heartbeat *heartbeat = &peer->heartbeat;
+  return peer->told && peer->knows_life && (heartbeat->mark.phase != MARK_RELEASES || heartbeat->history_digest != 0);
+}
+
 bool barrier_is_heard(const struct member *member) {
+  const struct ring *newest = member->newest;
   struct walk walk = walk_begin(member);
   while (walk_next(&walk)) {
-    if (walk.peer != NULL && !walk.peer->removed && !(walk.peer->told && walk.peer->knows_life)) {
+    if (walk.peer != NULL && !walk.peer->removed && !has_heard(walk.peer)) {
+      return false;
+    }
+  }
+  for (uint32_t i = 0; i < newest->member_count; i++) {
+    const struct peer *peer = detector_find(&member->detector, newest->members[i].node);
+    if (newest->members[i].node != member->self && (peer == NULL || !has_heard(peer))) {
       return false;
     }
   }
@@ -460,7 +473,7 @@ bool barrier_is_elder(const struct member *member, uint32_t node) {
 
 static bool has_our_props(const struct member *member, const struct peer *peer) {
   const struct heartbeat *heartbeat = &peer->heartbeat;
-  return peer->told && peer->base_index != NO_RING_INDEX && heartbeat->mark.base_count > 0 &&
+  return peer->told && peer->base_index != NO_RING_INDEX && heartbeat->mark.phase != MARK_NONE &&
          heartbeat->props_digest == member->records.buckets_digest;
 }
 

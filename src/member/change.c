@@ -233,6 +233,11 @@ void member_change(struct member *member, struct step *step, const struct comman
     reply(step, command->token, ERR_REFUSED, why);
     return;
   }
+  if (!member->life.sure) { /* an old copy would put it before changes that all others know */
+    reply(step, command->token, ERR_BUSY,
+          "this node has only just started, and has not heard from all members yet; try again");
+    return;
+  }
   if (member->changing.active || records->staged_dirty || records->committing != NULL) {
     reply(step, command->token, ERR_BUSY, "another change of membership is being stored; try again");
     return;

@@ -215,8 +215,8 @@ static void take_mark(const struct member *member, struct peer *peer, const stru
 
 void detector_heartbeat(struct member *member, uint32_t node, const struct heartbeat *heartbeat) {
   struct peer *peer = find_mutable(&member->detector, node);
-  if (peer == NULL) {
-    return;
+  if (peer == NULL || (heartbeat->life != 0 && heartbeat->life == peer->life_before)) {
+    return; /* that life is over */
   }
   struct heartbeat before = peer->heartbeat;
   peer->heartbeat = *heartbeat;
@@ -246,6 +246,7 @@ bool detector_note_life(struct member *member, uint32_t node, const struct heart
     return false;
   }
   if (!known) {
+    peer->life_before = peer->life;
     peer->wrote_before = peer->wrote > peer->wrote_before ? peer->wrote : peer->wrote_before;
     peer->life = heartbeat->life;
     peer->wrote = 0;

@@ -43,6 +43,7 @@ struct peer {
   uint64_t lag_window_ns;
   /* Its present life as it tells, the greatest wrote mark that it told in it, and in those before (life.h). */
   uint64_t life, wrote, wrote_before;
+  uint64_t life_before;
   uint64_t mark_life; /* in which it told its mark */
   bool went_back;     /* and that was less than before: see take_mark */
   bool knows_life;    /* it has told that it knows this node's present life */

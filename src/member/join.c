@@ -463,9 +463,9 @@ const char *member_refusal(const struct member *member) {
     return "this node was removed from its cluster; to add it as a new node, start it with an empty data directory";
   }
   if (member_takes_changes(member)) {
-    return "has lost its directory, and waits for a member that has not to tell it of the buckets; start one, or "
-           "remove "
-           "those that are gone for good";
+    return "has lost its directory, and waits to be told of the buckets, and of changes that are under way, by those "
+           "who "
+           "have not; start them, or remove those that are gone for good";
   }
   return joining->refusal[0] != '\0' ? joining->refusal : NULL;
 }

@@ -302,12 +302,15 @@ static bool may_say_reads(const struct member *member) {
 }
 
 /* The durable mark, and what goes with it now. While READS is being stored behind RELEASES the history is not told: who
- * has decided to read by the target does not release it, whatever it learns meanwhile. */
+ * has decided to read by the target does not release it, whatever it learns meanwhile. Nor does one whose mark is an old
+ * copy before all have heard of that. */
 void layout_tell(const struct member *member, struct heartbeat *heartbeat) {
   const struct layout *layout = &member->layout;
   ASSERT(layout->mark.phase <= MARK_DONE);
   heartbeat->mark = layout->mark;
-  heartbeat->history_digest = layout->storing && layout->mark.phase == MARK_RELEASES ? 0 : member->records.digest;
+  bool released = layout->mark.phase == MARK_RELEASES;
+  bool bound = layout->storing || (life_has_forgotten(member) && !barrier_is_heard(member));
+  heartbeat->history_digest = released && bound ? 0 : member->records.digest;
   heartbeat->fences = barrier_fences(member);
 }
 
@@ -358,7 +361,20 @@ static bool takes_part(const struct member *member) {
 /* The target is what is known of the history. But one that has lost what it had said may have been bound to a target by
  * which others read: the length of that, or 0. */
 static uint32_t target_to_come_back_to(const struct member *member) {
-  return member->has_base && member->life.loss != LOSS_NONE ? barrier_target_read(member) : 0;
+  return member->has_base && life_has_forgotten(member) ? barrier_target_read(member) : 0;
+}
+
+/* Others may go by what it has said in its last life, or may just have gone on by that. */
+static bool may_bind_itself(const struct member *member) {
+  return member->life.sure && (!life_has_forgotten(member) || barrier_is_heard(member));
+}
+
+/* Nobody reads by anything else before all members of the base know of a change. */
+bool layout_is_certain(const struct member *member) {
+  if (!life_has_forgotten(member) || member->newest->digest == member->base->digest) {
+    return true;
+  }
+  return barrier_is_heard(member) && (target_to_come_back_to(member) == 0 || layout_phase(member) == MARK_READS);
 }
 
 /* What this node can say next, now, as far as what is durable goes. False: nothing new. */
@@ -377,7 +393,7 @@ static bool find_step(const struct member *member, struct mark *next) {
     *next = member->has_base ? mark_of(member, member->base == member->target ? MARK_DONE : MARK_KNOWS) : layout->mark;
     /* Of which keys it is a replica, and what their quorums are, a newcomer has to be told first; and nobody may have
      * to rely upon what it has heard of one that is removed alone. */
-    return member->has_base && current && seen && layout->progress.settled &&
+    return member->has_base && current && seen && layout->progress.settled && may_bind_itself(member) &&
            (!layout_is_newcomer(member) || barrier_is_introduced(member));
   case MARK_KNOWS:
     *next = mark_of(member, MARK_HOLDS);
@@ -389,7 +405,7 @@ static bool find_step(const struct member *member, struct mark *next) {
       return may_say_reads(member);
     }
     *next = mark_of(member, MARK_RELEASES);
-    return !current;
+    return !current && may_bind_itself(member);
   case MARK_RELEASES:
     *next = mark_of(member, MARK_READS);
     return barrier_is_read(member) && may_say_reads(member);

@@ -67,6 +67,9 @@ bool layout_is_newcomer(const struct member *member);
 /* The phase of the live layouts; NONE while the mark is not yet of them. */
 enum mark_phase layout_phase(const struct member *member);
 
+/* Does it know by what others read and write? One that has lost what it had said may not. */
+bool layout_is_certain(const struct member *member);
+
 /* -- barrier.c --------------------------------------------------------------------- */
 
 /* Does a mark say that the phase, or a later one, of this base and target has been reached? */
@@ -84,7 +87,8 @@ bool barrier_is_read(const struct member *member);
 /* The longest target from our base by which one reads that the history does not remove, if nobody is known to be beyond
  * it who has lost nothing; 0: there is none. */
 uint32_t barrier_target_read(const struct member *member);
-/* Have all participants that the history does not remove told that they know of this life, and so what they go by? */
+/* Have all participants, and all that are to become some, that the history does not remove told that they know of this
+ * life, and so what they go by? */
 bool barrier_is_heard(const struct member *member);
 /* May it go by what the others say that they hold, though it may have forgotten what it has said itself? */
 bool barrier_is_remembered(const struct member *member);

@@ -219,14 +219,20 @@ void life_look(struct member *member, struct step *step) {
   if (!life_is_informed(member) && member->has_base && barrier_knows_props(member)) {
     life->informed = true;
     member_refresh(member, step);
+  } else if (life_has_forgotten(member)) {
+    member_refresh(member, step); /* whether it is certain of the layouts may have changed */
   }
 }
 
-/* Before it knows the buckets it takes keys with many replicas for others'; and before all have heard of this life they
- * go by what it has said in the last one. */
+bool life_has_forgotten(const struct member *member) {
+  return member->life.loss == LOSS_EMPTIED || member->life.loss == LOSS_OLD;
+}
+
+/* Before it knows the buckets it takes keys with many replicas for others'; and before all have heard of this life, and
+ * are done with all changes, it may be bound by what it has said in the last one. */
 static bool is_made_good(const struct member *member) {
   return member->layout.progress.resynced && layout_progress_is_current(member) && life_is_informed(member) &&
-         barrier_is_heard(member);
+         (!life_has_forgotten(member) || (barrier_is_heard(member) && barrier_all_done(member)));
 }
 
 void life_tick(struct member *member, struct step *step) {
@@ -247,7 +253,7 @@ void life_tick(struct member *member, struct step *step) {
 
 bool life_is_informed(const struct member *member) {
   const struct life *life = &member->life;
-  return life->informed || !(life->fresh || life->loss == LOSS_EMPTIED || life->loss == LOSS_OLD);
+  return life->informed || !(life->fresh || life_has_forgotten(member));
 }
 
 uint64_t member_wrote(const struct member *member) {

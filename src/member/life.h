@@ -57,6 +57,8 @@ void life_tell(const struct member *member, const struct peer *peer, struct hear
 /* That base is about to be this node's, or has become it. One that has the node is one whose part it has said that it
  * holds: so it had a directory, with papers. If it began without, that is stored now, before the base is. */
 void life_base(struct member *member, struct step *step, const struct ring *base);
+/* Has it lost what it had said of layouts? Not with an engine that keeps nothing: its papers are on disk. */
+bool life_has_forgotten(const struct member *member);
 /* Does it know the buckets' quorums, or may it at least know what it knew? */
 bool life_is_informed(const struct member *member);
 void life_committed(struct member *member, struct step *step, uint64_t token, enum err err);

@@ -20,9 +20,9 @@ bool member_takes_changes(const struct member *member) {
   return member->has_base && !layout->leaves && (held || gained);
 }
 
-/* One that has lost its directory has to be told what the quorums are. */
+/* One that has lost its directory has to be told what the quorums are, and by which layouts others live. */
 static bool may_serve(const struct member *member) {
-  return member_takes_changes(member) && life_is_informed(member);
+  return member_takes_changes(member) && life_is_informed(member) && layout_is_certain(member);
 }
 
 struct member *member_init(void *memory, const struct shard_config *config) {
@@ -348,6 +348,13 @@ bool member_allows(const struct member *member, const struct step *step, uint32_
   }
   if (peer->removed || !peer->known) {
     return listens_to_removed(member, peer, type);
+  }
+  /* All had known the layouts before this one said that it holds the target: who does not has lost that. */
+  const enum mark_phase phase = layout_phase(member);
+  bool stays = ring_find(member->newest, member->self) >= 0;
+  if (stays && (phase == MARK_HOLDS || phase == MARK_READS) && peer->told &&
+      !mark_passes(&peer->heartbeat.mark, member->base->digest, member->target->digest, MARK_KNOWS)) {
+    return false;
   }
   /* Not to one that only the newest ring has: what it writes by that ring would be missed by those who read by ours. */
   return peer->ring_index != NO_RING_INDEX || peer->base_index != NO_RING_INDEX;
