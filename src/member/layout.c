@@ -302,8 +302,8 @@ static bool may_say_reads(const struct member *member) {
 }
 
 /* The durable mark, and what goes with it now. While READS is being stored behind RELEASES the history is not told: who
- * has decided to read by the target does not release it, whatever it learns meanwhile. Nor does one whose mark is an old
- * copy before all have heard of that. */
+ * has decided to read by the target does not release it, whatever it learns meanwhile. Nor does one whose mark is an
+ * old copy before all have heard of that. */
 void layout_tell(const struct member *member, struct heartbeat *heartbeat) {
   const struct layout *layout = &member->layout;
   ASSERT(layout->mark.phase <= MARK_DONE);
