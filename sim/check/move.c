@@ -232,11 +232,12 @@ void move_put_acked(struct run *run, uint32_t number) {
   }
 }
 
-/* Of the replicas that this layout gives the key: those that can be relied upon and have not lost the put, if they are
- * less. The layout of a node that knows none gives it to nobody. */
+/* Of the replicas that this layout gives the key: those that can be relied upon, if they are less; none, if all of these
+ * have lost the put. The layout of a node that knows none gives it to nobody. */
 static uint32_t fewer(const struct run *run, uint32_t layout, const struct version *version, uint32_t left) {
   uint64_t replicas = layouts_get(run->layouts, layout)->replicas[version->key];
-  return replicas == 0 ? left : least(left, count(replicas & ~unreliable(run) & ~version->lost));
+  uint64_t there = replicas & ~unreliable(run);
+  return replicas == 0 ? left : least(left, (there & ~version->lost) == 0 ? 0 : count(there));
 }
 
 /* So many copies can be left of a put where its key has been moved since: no more than any layout that a node has lived
