@@ -232,8 +232,8 @@ void move_put_acked(struct run *run, uint32_t number) {
   }
 }
 
-/* Of the replicas that this layout gives the key: those that can be relied upon, if they are less; none, if all of these
- * have lost the put. The layout of a node that knows none gives it to nobody. */
+/* Of the replicas that this layout gives the key: those that can be relied upon, if they are less; none, if all of
+ * these have lost the put. The layout of a node that knows none gives it to nobody. */
 static uint32_t fewer(const struct run *run, uint32_t layout, const struct version *version, uint32_t left) {
   uint64_t replicas = layouts_get(run->layouts, layout)->replicas[version->key];
   uint64_t there = replicas & ~unreliable(run);
