@@ -270,7 +270,15 @@ static void who_has_forgotten_what_it_said_says_nothing_before_all_have_heard_of
   assert_int_equal(layout_of(1).history_digest, layout_of(2).history_digest);
   assert_int_equal(phase_of(1), MARK_DONE);
   assert_int_equal(admit(1), ERR_NOTMEMBER); /* the base may be over */
-  cut_set(0, 1, false);
+  struct message reads = {.type = MESSAGE_HEARTBEAT, .heartbeat = heard_by(2, 0)};
+  reads.heartbeat.mark.phase = MARK_RELEASES;
+  reads.heartbeat.history_digest = 0; /* it is storing that it reads */
+  reads.heartbeat.your_life = heard_by(2, 1).life;
+  say_to(1, 0, &reads);
+  run(2 * SECOND);
+  assert_int_equal(phase_of(1), MARK_DONE);
+  reads.heartbeat.history_digest = layout_of(2).history_digest; /* it does not */
+  say_to(1, 0, &reads);
   run_to_phase(1, MARK_KNOWS);
   assert_int_not_equal(admit(1), ERR_NOTMEMBER);
 }
@@ -301,6 +309,178 @@ static void who_comes_back_holding_a_target_does_not_read_by_it_before_all_have_
   say_to(1, 0, &message);
   run(2 * SECOND);
   assert_int_equal(phase_of(1), MARK_READS);
+}
+
+/* -- what it had said, and nobody that it hears knows -------------------------------------------- */
+
+/* Members 0, 1, 2, and node 3 is being added. One of them has heard that all hold the target, and reads by it; nobody has
+ * heard of that, and the others have released it, for more is known. A copy of 1 is older than all that, or is of when it
+ * held the target. */
+static void begin_with_one_reader(uint64_t seed, uint32_t reader, bool holding) {
+  form_written(seed, 3);
+  copy_take(1);
+  write_for(3, 10 * SECOND);
+  uint32_t spare = node_add(1);
+  lacking(4, true);
+  run(2 * SECOND);
+  change_at(0, wish_of(CHANGE_ADD, spare));
+  run(2 * SECOND);
+  for (uint32_t i = 0; i < 4; i++) {
+    world.nodes[i].silent = i == reader ? FIRST(4) : FIRST(4) & ~BIT(reader);
+  }
+  if (holding) {
+    world.nodes[reader].silent = 0;
+    lacking(3, false);
+    run_to_phase(1, MARK_HOLDS);
+    copy_take(1);
+    write_for(3, 10 * SECOND); /* else nobody could know that the copy is old */
+    world.nodes[reader].silent = FIRST(4);
+  }
+  lacking(4, false);
+  run_to_phase(reader, MARK_READS);
+  for (uint32_t i = 0; i < 4; i++) {
+    world.nodes[i].silent = i == reader ? FIRST(4) : 0;
+  }
+  change_at(reader == 0 ? 1 : 0, reweighing_of(2, 300));
+  run(2 * SECOND);
+  for (uint32_t i = 0; i < 4; i++) {
+    assert_int_equal(phase_of(i), i == reader ? MARK_READS : MARK_RELEASES);
+  }
+}
+
+static void cut_off(uint32_t index, bool cut) {
+  for (uint32_t i = 0; i < 4; i++) {
+    if (i != index) {
+      cut_set(i, index, cut);
+    }
+  }
+}
+
+static void all_is_whole(void) {
+  for (uint32_t i = 0; i < 4; i++) {
+    world.nodes[i].silent = 0;
+    cut_off(i, false);
+  }
+  write_for(4, 60 * SECOND);
+  assert_done(FIRST(4));
+  assert_int_equal(member_loss(member_of(1)), LOSS_NONE);
+}
+
+static void nobody_releases_by_the_word_of_one_that_has_forgotten_that_it_reads(void **state) {
+  (void)state;
+  for (uint32_t old = 0; old < 2; old++) {
+    begin_with_one_reader(1520 + old, 1, old == 1);
+    uint32_t target = layout_of(0).mark.target_count;
+    world.nodes[2].silent = FIRST(4); /* it alone hears that 1 reads, and follows */
+    world.nodes[1].silent = FIRST(4) & ~BIT(2);
+    run_to_phase(2, MARK_READS);
+    cut_off(2, true);
+    world.nodes[1].silent = 0;
+    forget(1, old == 1);
+    run(10 * SECOND);
+    assert_int_equal(layout_of(1).history_digest, layout_of(0).history_digest);
+    assert_int_equal(phase_of(0), MARK_RELEASES);
+    assert_int_equal(layout_of(0).mark.target_count, target);
+    assert_int_equal(phase_of(1), old == 1 ? MARK_HOLDS : MARK_DONE);
+    all_is_whole();
+  }
+}
+
+static void who_has_forgotten_a_target_writes_nothing_that_its_readers_miss(void **state) {
+  (void)state;
+  for (uint32_t old = 0; old < 2; old++) {
+    begin_with_one_reader(1530 + old, 3, false);
+    cut_set(1, 3, true);
+    forget(1, old == 1);
+    write_for(3, 10 * SECOND);
+    assert_int_equal(admit(1), ERR_NOTMEMBER);
+    check_reads_meet_writes();
+    all_is_whole();
+  }
+}
+
+/* Else nothing would make it come back to the target, and those who read by it would wait for it for ever. */
+static void a_loss_is_not_made_good_by_a_base_that_may_be_over(void **state) {
+  (void)state;
+  begin_with_one_reader(1540, 3, false);
+  cut_off(3, true);
+  forget(1, true);
+  for (uint32_t i = 0; i < 3; i += 2) { /* nor do others know that it has gone back */
+    node_crash(i);
+    node_start(i);
+  }
+  write_for(3, 20 * SECOND);
+  assert_int_equal(member_loss(member_of(1)), LOSS_OLD);
+  all_is_whole();
+}
+
+static void who_may_have_been_done_with_the_base_does_not_serve_by_it(void **state) {
+  (void)state;
+  for (uint32_t old = 0; old < 2; old++) {
+    begin_with_one_reader(1550 + old, 0, false);
+    for (uint32_t i = 0; i < 4; i++) {
+      world.nodes[i].silent = FIRST(4) & ~BIT(0); /* all follow it, and it alone hears of that */
+    }
+    world.nodes[0].silent = 0;
+    for (uint32_t i = 1; i < 4; i++) {
+      run_to_phase(i, MARK_READS);
+    }
+    world.nodes[0].silent = FIRST(4);
+    run_to_phase(0, MARK_DONE);
+    cut_off(0, true);
+    forget(1, old == 1);
+    for (uint32_t i = 1; i < 4; i++) {
+      world.nodes[i].silent = 0;
+    }
+    write_for(4, 10 * SECOND);
+    assert_int_equal(admit(1), ERR_NOTMEMBER);
+    all_is_whole();
+  }
+}
+
+static void who_holds_a_target_listens_to_nobody_who_does_not_know_it(void **state) {
+  (void)state;
+  begin_reading(1560, MORE_REWEIGHING);
+  struct message less = {.type = MESSAGE_HEARTBEAT, .heartbeat = heard_by(0, 1)};
+  assert_true(listens_to(0, 1));
+  struct mark *mark = &less.heartbeat.mark;
+  *mark = (struct mark){mark->base_count, mark->base_count,  mark->base_digest, mark->base_digest,
+                        MARK_DONE,        mark->revision + 1}; /* as who stores its first mark does: that is greater */
+  say_to(0, 1, &less);
+  assert_false(listens_to(0, 1));
+}
+
+static void of_a_life_that_is_over_nothing_counts(void **state) {
+  (void)state;
+  form_written(1570, 3);
+  struct message late = {.type = MESSAGE_HEARTBEAT, .heartbeat = heard_by(0, 1)};
+  lacking(3, true);
+  change_at(0, reweighing_of(2, 200));
+  run(2 * SECOND);
+  node_crash(1);
+  node_start(1);
+  run(3 * SECOND);
+  late.heartbeat.loss = LOSS_OLD;
+  say_to(0, 1, &late);
+  assert_int_equal(heard_by(0, 1).loss, LOSS_NONE);
+  assert_true(listens_to(0, 1));
+}
+
+static void an_old_copy_takes_no_change_before_it_has_heard_anybody(void **state) {
+  (void)state;
+  form_written(1580, 3);
+  copy_take(1);
+  change_at(0, reweighing_of(2, 200));
+  write_for(3, 10 * SECOND);
+  cut_set(1, 0, true);
+  cut_set(1, 2, true);
+  forget(1, true);
+  run(100 * MS);
+  const struct change change = reweighing_of(0, 300);
+  command_changes(1, &change, 1, layout_of(1).history_digest);
+  run(100 * MS);
+  assert_int_equal(world.nodes[1].reply_err, ERR_BUSY);
+  assert_non_null(strstr(world.nodes[1].reply_why, "has only just started"));
 }
 
 static void a_loss_is_not_made_good_before_all_that_stay_have_heard_of_it(void **state) {
@@ -351,6 +531,13 @@ int main(void) {
       cmocka_unit_test(who_has_forgotten_what_it_said_does_not_read_by_what_another_has_released),
       cmocka_unit_test(who_has_forgotten_what_it_said_says_nothing_before_all_have_heard_of_that),
       cmocka_unit_test(who_comes_back_holding_a_target_does_not_read_by_it_before_all_have_heard_of_that),
+      cmocka_unit_test(nobody_releases_by_the_word_of_one_that_has_forgotten_that_it_reads),
+      cmocka_unit_test(who_has_forgotten_a_target_writes_nothing_that_its_readers_miss),
+      cmocka_unit_test(a_loss_is_not_made_good_by_a_base_that_may_be_over),
+      cmocka_unit_test(who_may_have_been_done_with_the_base_does_not_serve_by_it),
+      cmocka_unit_test(who_holds_a_target_listens_to_nobody_who_does_not_know_it),
+      cmocka_unit_test(of_a_life_that_is_over_nothing_counts),
+      cmocka_unit_test(an_old_copy_takes_no_change_before_it_has_heard_anybody),
       cmocka_unit_test(a_loss_is_not_made_good_before_all_that_stay_have_heard_of_it),
       cmocka_unit_test(a_newcomer_is_introduced_where_the_one_that_stays_has_lost_its_directory),
   };
