@@ -211,6 +211,7 @@ void plan_settle(struct plan *plan) {
   if (plan->profile == PROFILE_HOSTILE) {
     return;
   }
+  plan->on[FEATURE_damage] = plan->on[FEATURE_damage] && !plan_changes_members(plan);
   plan->on[FEATURE_empty] = plan->on[FEATURE_empty] && plan->nodes > 1;
   plan->on[FEATURE_oldcopy] = plan->on[FEATURE_oldcopy] && plan->nodes > 1;
   if (plan->on[FEATURE_empty] || plan->on[FEATURE_oldcopy]) {

@@ -44,7 +44,7 @@ enum profile { PROFILE_RECOVERABLE, PROFILE_HOSTILE };
   X(jump, 300)     /* and jump both ways */                                       \
   X(empty, 400)    /* a data directory is emptied; recoverable: one at a time */  \
   X(oldcopy, 400)  /* an old copy of one is put back; the same */                 \
-  X(damage, 300)   /* bits flip on a disk; recoverable: on one node */ \
+  X(damage, 300)   /* bits flip on a disk; recoverable: on one, and members stay */ \
   X(blind, 400)    /* clients that SET without having read */                     \
   X(ignorant, 300) /* that put with an empty context: siblings arise */           \
   X(delete, 400)                                                                  \
@@ -131,7 +131,8 @@ const char *profile_name(enum profile profile);
 /* Makes of it a run in which what was deleted is forgotten all the time: few keys, mostly deleted, rounds of comparing
  * that follow each other fast, clocks that stand close together; nodes that come back after weeks. */
 void plan_torture(struct plan *plan);
-/* Takes away what may not be together, and gives the time that it takes to make losses good. */
+/* Takes away what may not be together, and gives the time that it takes to make losses good. Where damage is to be made
+ * good, members do not change: what is damaged where its key is not at home any more has nobody to mend it. */
 void plan_settle(struct plan *plan);
 /* One line for people. */
 void plan_print(const struct plan *plan);
