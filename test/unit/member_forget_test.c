@@ -313,9 +313,9 @@ static void who_comes_back_holding_a_target_does_not_read_by_it_before_all_have_
 
 /* -- what it had said, and nobody that it hears knows -------------------------------------------- */
 
-/* Members 0, 1, 2, and node 3 is being added. One of them has heard that all hold the target, and reads by it; nobody has
- * heard of that, and the others have released it, for more is known. A copy of 1 is older than all that, or is of when it
- * held the target. */
+/* Members 0, 1, 2, and node 3 is being added. One of them has heard that all hold the target, and reads by it; nobody
+ * has heard of that, and the others have released it, for more is known. A copy of 1 is older than all that, or is of
+ * when it held the target. */
 static void begin_with_one_reader(uint64_t seed, uint32_t reader, bool holding) {
   form_written(seed, 3);
   copy_take(1);
