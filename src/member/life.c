@@ -20,9 +20,11 @@ void life_init(struct member *member, const struct shard_config *config) {
   struct reader lives = reader_make(config->lives);
   life->id = config->actor.incarnation;
   life->woke = life->wrote = read_u64(&wrote);
-  /* With a history and no base it crashed before it had told anybody that it holds anything. */
-  const struct change *founding = history_founding(&member->records.history);
-  bool founds = config->found || (founding != NULL && founding->node == member->self);
+  /* With a history and no base it crashed before it had told anybody that it holds anything. Who has founded the
+   * cluster knows more before then only if others have told it: then its directory was empty. */
+  const struct history *history = &member->records.history;
+  const struct change *founding = history_founding(history);
+  bool founds = config->found || (founding != NULL && founding->node == member->self && history_length(history) == 1);
   life->fresh = member->layout.mark.base_count == 0 && !founds;
   life->emptied = life->fresh || life->wrote == 0;
   uint8_t kind = read_u8(&loss);
