@@ -8,6 +8,7 @@ import random
 import sys
 import threading
 import time
+import unittest
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -439,3 +440,42 @@ class Shopper(threading.Thread):
         value = self.call("GET", key)
         if value is not IN_DOUBT and value != self.shop.old_value(key):
             self.fault("%s is %r" % (key, value and value[:60]))
+
+
+class MovingCase(unittest.TestCase):
+    """Transfers so slow that there is a middle, with time for something to happen in it."""
+
+    OLD_KEYS = 1500
+    OLD_SIZE = 1000
+    MIDDLE = 25  # partitions that are to have come, of some 192
+    SETTINGS = {"node.background-rate": "100kb", "cluster.partitions": "256", "timing.request-timeout": "5s"}
+
+    def begin(self, count=3):
+        self.cluster = ChangingCluster(count, settings=self.SETTINGS)
+        self.failed = True
+        self.addCleanup(self.clean_up)
+        self.cluster.start()
+        self.shop = Shop(self.cluster, self.OLD_KEYS, self.OLD_SIZE).open()
+
+    def clean_up(self):
+        self.cluster.close(check=not self.failed)
+
+    def held(self, node):
+        """(partitions that have come, that are wanted) as the node itself says."""
+        change = node.status()["change"]
+        if change is None:
+            return None
+        own = [member for member in change["members"] if member["name"] == node.name]
+        return own and (own[0]["partitions_held"], own[0]["partitions_wanted"])
+
+    def wait_middle(self, node, least=MIDDLE):
+        """Until the node has taken so many partitions, and not all."""
+        def middle():
+            held = self.held(node)
+            self.assertTrue(held is None or held[1] == 0 or held[0] < held[1], "all came too soon: there was no middle")
+            return held and least <= held[0] and held[0]
+        return self.cluster.wait_until(middle, MOVE_SECONDS, "%s has taken some" % node)
+
+    def hurry(self):
+        for node in self.cluster:
+            node.call("CONFIG", "SET", "background-rate", "64mb")

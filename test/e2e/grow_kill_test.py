@@ -8,50 +8,18 @@ import unittest
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from changing import ChangingCluster, MOVE_SECONDS, Shop, wait_in_place  # noqa: E402
+from changing import MovingCase, wait_in_place  # noqa: E402
 
-OLD_KEYS = 1500
-OLD_SIZE = 1000
-SLOW = "100kb"  # of 1 MB and more: there is a middle, and time to kill in it
-FAST = "64mb"
-MIDDLE = 25  # partitions that are to have come, of some 192
 SHOPPERS = 6
-SETTINGS = {"node.background-rate": SLOW, "cluster.partitions": "256", "timing.request-timeout": "5s"}
 
 
-class GrowKill(unittest.TestCase):
-    def begin(self, count=3):
-        self.cluster = ChangingCluster(count, settings=SETTINGS)
-        self.failed = True
-        self.addCleanup(self.clean_up)
-        self.cluster.start()
-        self.shop = Shop(self.cluster, OLD_KEYS, OLD_SIZE).open()
-
-    def clean_up(self):
-        self.cluster.close(check=not self.failed)
-
+class GrowKill(MovingCase):
     def kill(self, *nodes):
         """All at once."""
         for node in nodes:
             node.process.kill()
         for node in nodes:
             node.kill9()
-
-    def held(self, node):
-        """(partitions that have come, that are wanted) as the node itself says."""
-        change = node.status()["change"]
-        if change is None:
-            return None
-        own = [member for member in change["members"] if member["name"] == node.name]
-        return own and (own[0]["partitions_held"], own[0]["partitions_wanted"])
-
-    def wait_middle(self, node, least=MIDDLE):
-        """Until the node has taken so many partitions, and not all."""
-        def middle():
-            held = self.held(node)
-            self.assertTrue(held is None or held[1] == 0 or held[0] < held[1], "all came too soon: there was no middle")
-            return held and least <= held[0] and held[0]
-        return self.cluster.wait_until(middle, MOVE_SECONDS, "%s has taken some" % node)
 
     def assert_goes_on(self, node, before):
         """What had come before is not copied again: most of it counts as soon as the node has looked through its table."""
@@ -61,10 +29,6 @@ class GrowKill(unittest.TestCase):
         held = self.cluster.wait_until(looked, what="%s says how far it is" % node)
         self.assertGreaterEqual(held[0], before * 3 // 4, "%d partitions had come" % before)
         self.assertLess(held[0], held[1], "it was over at once: it had not been in the middle")
-
-    def hurry(self):
-        for node in self.cluster:
-            node.call("CONFIG", "SET", "background-rate", FAST)
 
     def end(self, *gone):
         self.hurry()
@@ -117,7 +81,7 @@ class GrowKill(unittest.TestCase):
         self.shop.start(SHOPPERS)
         self.shop.leaving.add(leaver)
         self.cluster.remove(leaver)
-        self.wait_middle(taker, MIDDLE // 3)
+        self.wait_middle(taker, self.MIDDLE // 3)
         self.shop.excused = leaver
         self.shop.say_goodbye(leaver)
         self.kill(leaver)

@@ -9,39 +9,12 @@ import unittest
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from changing import ChangingCluster, MOVE_SECONDS, Shop, wait_in_place  # noqa: E402
+from changing import MOVE_SECONDS, MovingCase, wait_in_place  # noqa: E402
 
-OLD_KEYS = 1500
-OLD_SIZE = 1000
-SLOW = "100kb"  # of 1 MB and more: there is a middle, and time to lose something in it
-FAST = "64mb"
-MIDDLE = 25  # partitions that are to have come, of some 192
 SHOPPERS = 4
-SETTINGS = {"node.background-rate": SLOW, "cluster.partitions": "256", "timing.request-timeout": "5s"}
 
 
-class GrowLost(unittest.TestCase):
-    def begin(self):
-        self.cluster = ChangingCluster(3, settings=SETTINGS)
-        self.failed = True
-        self.addCleanup(self.clean_up)
-        self.cluster.start()
-        self.shop = Shop(self.cluster, OLD_KEYS, OLD_SIZE).open()
-
-    def clean_up(self):
-        self.cluster.close(check=not self.failed)
-
-    def wait_middle(self, joiner):
-        def middle():
-            change = joiner.status()["change"]
-            own = [member for member in change["members"] if member["name"] == joiner.name] if change else []
-            if not own or own[0]["partitions_wanted"] == 0:
-                return False
-            held, wanted = own[0]["partitions_held"], own[0]["partitions_wanted"]
-            self.assertLess(held, wanted, "all came too soon: there was no middle")
-            return held >= MIDDLE
-        self.cluster.wait_until(middle, MOVE_SECONDS, "%s has taken some" % joiner)
-
+class GrowLost(MovingCase):
     def lose(self, node, how):
         """While the others serve, and the change waits for it."""
         self.shop.excused = node
@@ -62,8 +35,7 @@ class GrowLost(unittest.TestCase):
         return member["loss"]
 
     def end(self, loser):
-        for node in self.cluster:
-            node.call("CONFIG", "SET", "background-rate", FAST)
+        self.hurry()
         self.cluster.wait_settled()
         for other in self.cluster:
             self.cluster.wait_until(lambda other=other: self.loss_of(loser, other) is None, MOVE_SECONDS,
