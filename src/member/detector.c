@@ -89,6 +89,15 @@ static void look_up(const struct member *member, struct peer *peer) {
   }
 }
 
+static bool knows_ours(const struct member *member, const struct heartbeat *heartbeat) {
+  return member->has_base && mark_passes(&heartbeat->mark, member->base->digest, member->target->digest, MARK_KNOWS);
+}
+
+bool detector_knows(const struct member *member, const struct peer *peer) {
+  bool further = peer->heartbeat.mark.target_count > member->layout.mark.target_count;
+  return knows_ours(member, &peer->heartbeat) || (peer->knew && further);
+}
+
 /* Puts the fence of a peer up or down, and shows whether it is up. */
 static void settle(struct member *member, struct peer *peer) {
   struct detector *detector = &member->detector;
@@ -96,6 +105,7 @@ static void settle(struct member *member, struct peer *peer) {
   bool out = peer->removed || !peer->known; /* or its addition was lost with the node that issued it */
   peer->abreast = out && peer->told && barrier_is_abreast(member, peer, is_live(peer));
   peer->awaited = peer->awaited && !peer->up;
+  peer->knew = peer->knew || (peer->told && !peer->went_back && knows_ours(member, &peer->heartbeat));
   if (!wanted || (peer->up && peer->abreast)) {
     detector->returned = detector->returned || (wanted && peer->fenced);
     peer->fenced = false;
@@ -206,8 +216,8 @@ static void take_mark(const struct member *member, struct peer *peer, const stru
     heartbeat->mark.phase = MARK_NONE;
     peer->went_back = true;
   } else {
-    bool knows =
-        member->has_base && mark_passes(&heartbeat->mark, member->base->digest, member->target->digest, MARK_KNOWS);
+    bool knows = knows_ours(member, heartbeat);
+    peer->knew = peer->knew && heartbeat->life == peer->mark_life;
     peer->mark_life = heartbeat->life;
     peer->went_back = (peer->went_back || less) && !knows;
   }

@@ -45,6 +45,7 @@ struct peer {
   uint64_t life, wrote, wrote_before;
   uint64_t life_before;
   uint64_t mark_life; /* in which it told its mark */
+  bool knew;          /* and it has told there that it knows layouts that were ours then */
   bool went_back;     /* and that was less than before: see take_mark */
   bool knows_life;    /* it has told that it knows this node's present life */
   struct heartbeat heartbeat;
@@ -70,6 +71,8 @@ struct detector {
 
 void detector_init(struct detector *detector);
 const struct peer *detector_find(const struct detector *detector, uint32_t node);
+/* It knows the live layouts, or has known them in its present life and gone on, by the rules, to a further target. */
+bool detector_knows(const struct member *member, const struct peer *peer);
 void detector_connected(struct member *member, struct step *step, uint32_t node);
 void detector_disconnected(struct member *member, uint32_t node);
 void detector_heard(struct member *member, struct step *step, uint32_t node, uint64_t hlc);

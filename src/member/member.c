@@ -333,6 +333,12 @@ static bool listens_to_removed(const struct member *member, const struct peer *p
   return !peer->fenced && !(reads && type == MESSAGE_READ);
 }
 
+/* All had known the layouts before this one said that it holds the target: who does not has lost that. */
+static bool phase_wants_knowledge(const struct member *member) {
+  const enum mark_phase phase = layout_phase(member);
+  return ring_find(member->newest, member->self) >= 0 && (phase == MARK_HOLDS || phase == MARK_READS);
+}
+
 bool member_allows(const struct member *member, const struct step *step, uint32_t from, enum message_type type) {
   ASSERT(step->self == member->self);
   ASSERT(from != member->self);
@@ -349,11 +355,7 @@ bool member_allows(const struct member *member, const struct step *step, uint32_
   if (peer->removed || !peer->known) {
     return listens_to_removed(member, peer, type);
   }
-  /* All had known the layouts before this one said that it holds the target: who does not has lost that. */
-  const enum mark_phase phase = layout_phase(member);
-  bool stays = ring_find(member->newest, member->self) >= 0;
-  if (stays && (phase == MARK_HOLDS || phase == MARK_READS) && peer->told &&
-      !mark_passes(&peer->heartbeat.mark, member->base->digest, member->target->digest, MARK_KNOWS)) {
+  if (phase_wants_knowledge(member) && peer->told && !detector_knows(member, peer)) {
     return false;
   }
   /* Not to one that only the newest ring has: what it writes by that ring would be missed by those who read by ours. */

@@ -102,6 +102,33 @@ static void who_has_gone_back_is_not_listened_to_before_it_knows_the_layouts_aga
   assert_true(behind[0] > 0 && behind[1] > 0 && says_nothing > 0);
 }
 
+/* It has lost nothing: before it holds the target it may take another, and what it asks of those who hold this one and
+ * have not heard of the other is answered. */
+static void who_goes_on_to_a_further_target_is_listened_to(void **state) {
+  (void)state;
+  uint32_t ahead = 0;
+  for (uint64_t seed = 0; seed < 20; seed++) {
+    form_written(1390 + seed, 3);
+    world.nodes[1].lacks = true;
+    change_at(0, reweighing_of(2, 200));
+    run_to_phase(0, MARK_HOLDS);
+    uint32_t target = layout_of(0).mark.target_count;
+    world.nodes[0].commit_least_ns = SECOND;
+    change_at(2, reweighing_of(2, 300));
+    for (uint32_t i = 0; i < 4000; i++) {
+      bool holds = phase_of(0) == MARK_HOLDS && layout_of(0).mark.target_count == target;
+      ahead += holds && heard_by(0, 1).mark.target_count > target ? 1 : 0;
+      assert_true(listens_to(0, 1));
+      run(MS / 4);
+    }
+    world.nodes[0].commit_least_ns = 0;
+    world.nodes[1].lacks = false;
+    run(10 * SECOND);
+    assert_done(FIRST(3));
+  }
+  assert_true(ahead > 0);
+}
+
 static void so_it_is_if_what_is_first_heard_of_its_new_life_knows_of_the_last_one(void **state) {
   (void)state;
   for (uint32_t round = 0; round < 2; round++) {
@@ -524,6 +551,7 @@ int main(void) {
       cmocka_unit_test(what_an_old_copy_says_is_not_late),
       cmocka_unit_test(a_life_that_knows_of_another_is_the_later_one_whatever_its_clock_says),
       cmocka_unit_test(who_has_gone_back_is_not_listened_to_before_it_knows_the_layouts_again),
+      cmocka_unit_test(who_goes_on_to_a_further_target_is_listened_to),
       cmocka_unit_test(so_it_is_if_what_is_first_heard_of_its_new_life_knows_of_the_last_one),
       cmocka_unit_test(an_old_copy_serves_nobody_before_it_knows_the_layouts_of_the_others),
       cmocka_unit_test(who_has_forgotten_by_what_it_reads_comes_back_to_it),
