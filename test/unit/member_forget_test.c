@@ -477,6 +477,21 @@ static void who_holds_a_target_listens_to_nobody_who_does_not_know_it(void **sta
   assert_false(listens_to(0, 1));
 }
 
+/* In its last life it may have said that it holds the target by which others read: no rule has freed it of that. */
+static void nor_to_one_that_has_known_it_in_an_earlier_life_alone_and_is_beyond_it(void **state) {
+  (void)state;
+  begin_reading(1565, MORE_REWEIGHING);
+  struct message further = {.type = MESSAGE_HEARTBEAT, .heartbeat = heard_by(0, 1)};
+  further.heartbeat.succeeds = further.heartbeat.life;
+  further.heartbeat.life += 1;
+  further.heartbeat.mark.phase = MARK_KNOWS;
+  further.heartbeat.mark.target_count += 1;
+  further.heartbeat.mark.target_digest += 1;
+  assert_true(listens_to(0, 1));
+  say_to(0, 1, &further);
+  assert_false(listens_to(0, 1));
+}
+
 static void of_a_life_that_is_over_nothing_counts(void **state) {
   (void)state;
   form_written(1570, 3);
@@ -564,6 +579,7 @@ int main(void) {
       cmocka_unit_test(a_loss_is_not_made_good_by_a_base_that_may_be_over),
       cmocka_unit_test(who_may_have_been_done_with_the_base_does_not_serve_by_it),
       cmocka_unit_test(who_holds_a_target_listens_to_nobody_who_does_not_know_it),
+      cmocka_unit_test(nor_to_one_that_has_known_it_in_an_earlier_life_alone_and_is_beyond_it),
       cmocka_unit_test(of_a_life_that_is_over_nothing_counts),
       cmocka_unit_test(an_old_copy_takes_no_change_before_it_has_heard_anybody),
       cmocka_unit_test(a_loss_is_not_made_good_before_all_that_stay_have_heard_of_it),
