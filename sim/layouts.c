@@ -19,7 +19,7 @@ struct layouts {
   uint32_t count, capacity;
   struct log logs[RUN_NODES_MAX];
   bool out[RUN_NODES_MAX];
-  bool left_out[RUN_NODES_MAX];
+  uint64_t left_out_ns[RUN_NODES_MAX]; /* when it first was; 0: never */
 };
 
 struct layouts *layouts_new(struct run *run) {
@@ -135,7 +135,9 @@ static void note_out(struct layouts *layouts, uint32_t node, const struct standi
     bool was = (before >> i & 1) != 0;
     if (i != node && (after >> i & 1) == 0 && (was || is_in_own_target(layouts, i))) {
       layouts->out[i] = layouts->out[i] || was;
-      layouts->left_out[i] = layouts->left_out[i] || !is_abreast(&world->nodes[i], view.mark.base_count);
+      if (layouts->left_out_ns[i] == 0 && !is_abreast(&world->nodes[i], view.mark.base_count)) {
+        layouts->left_out_ns[i] = world->now_ns;
+      }
     }
   }
 }
@@ -145,7 +147,11 @@ bool layouts_is_out(const struct layouts *layouts, uint32_t node) {
 }
 
 bool layouts_is_left_out(const struct layouts *layouts, uint32_t node) {
-  return layouts->left_out[node];
+  return layouts->left_out_ns[node] != 0;
+}
+
+bool layouts_was_left_out(const struct layouts *layouts, uint32_t node, uint64_t time_ns) {
+  return layouts->left_out_ns[node] != 0 && layouts->left_out_ns[node] < time_ns;
 }
 
 void layouts_stepped(struct layouts *layouts, uint32_t node) {

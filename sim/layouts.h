@@ -37,6 +37,7 @@ const struct standing *layouts_since(const struct layouts *layouts, uint32_t nod
 bool layouts_is_out(const struct layouts *layouts, uint32_t node);
 /* Has another node ever come to a base without this one, and not waited for it: for it was down, or seemed to be? */
 bool layouts_is_left_out(const struct layouts *layouts, uint32_t node);
+bool layouts_was_left_out(const struct layouts *layouts, uint32_t node, uint64_t time_ns); /* before then */
 uint32_t layouts_count(const struct layouts *layouts);
 
 #endif

@@ -2,8 +2,8 @@
  *
  *  - A former owner drops an object only when all that replicate its key have it durably. A node that is stopped
  *    because it said that it has nothing left has nothing left.
- *    (What only a node has that was removed when it was down, and is older than the floor where it brings it, is given
- *    up.)
+ *    (What only a node has that was removed when it was down, or has stamped since then, is given up if it is older
+ *    than the floor where it is brought.)
  *  - When all changes have come to an end each key is on exactly its N owners, and on no other node.
  *  - No stale read: a get that PR primaries answered sees each put (or what has superseded it) that had been
  *    acknowledged before the get began and that C replicas had durably in both live layouts, if PR + C > N. Copies on
@@ -73,7 +73,9 @@ bool move_is_given_up(struct run *run, uint32_t from, uint32_t node, uint32_t nu
   if ((members >> from & 1) != 0 || (members >> node & 1) == 0) {
     return false;
   }
-  if (!admin_has_been_down(run->admin, from) && !layouts_is_left_out(run->layouts, from)) {
+  bool stamped_outside =
+      version->coordinator != 0 && layouts_was_left_out(run->layouts, version->coordinator - 1, version->stamped_ns);
+  if (!admin_has_been_down(run->admin, from) && !layouts_is_left_out(run->layouts, from) && !stamped_outside) {
     return false;
   }
   uint32_t partition = position_partition(position_read(key->store_key.data), shard_ring(shard)->partition_count);

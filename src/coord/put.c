@@ -162,6 +162,11 @@ static void put_join(struct coord *coord, struct step *step, struct request *req
 
 static void put_evaluate(struct coord *coord, struct step *step, struct request *request) {
   ASSERT(request->phase == PHASE_WRITING || request->phase == PHASE_REPLIED);
+  if (request->phase == PHASE_WRITING && request->outrun) {
+    const char *why = "the cluster has gone on without this node; the write may have taken effect";
+    put_fail(coord, step, request, ERR_TIMEOUT, NULL, why);
+    return;
+  }
   bool waiting = false;
   for (uint32_t i = 0; i < request->target_count; i++) {
     const struct target *target = &request->targets[i];

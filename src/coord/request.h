@@ -28,7 +28,8 @@ struct request {
   uint32_t list_count; /* of `lists`: 1 or 2 */
   bool reads_target;   /* lists[0] is the target's, not the base's */
   uint8_t live;        /* which of them count as yet: enum layout_bit; see request_refresh */
-  uint32_t live_epoch; /* step->epoch when that was looked at */
+  bool outrun;         /* PUT: the base is none of them any more: it can not be acknowledged */
+  uint32_t live_epoch; /* step->epoch when these two were looked at */
   uint32_t target_count;
   uint8_t need, need_primary, need_durable; /* R PR -, or W PW DW: in each layout */
   enum err failure;                         /* what the last failed target said */

@@ -116,6 +116,7 @@ static void plan_begin(const struct step *step, struct request *request) {
   request->list_count = 0;
   request->live = LAYOUT_READING | LAYOUT_OTHER;
   request->live_epoch = step->epoch;
+  request->outrun = false;
 }
 
 void request_plan_get(const struct step *step, struct request *request, uint8_t n) {
@@ -136,13 +137,16 @@ void request_plan_put(const struct step *step, struct request *request, uint8_t 
 }
 
 void request_refresh(const struct step *step, struct request *request) {
-  if (request->list_count == 1 || request->live_epoch == step->epoch) {
+  if (request->live_epoch == step->epoch) {
     return;
   }
   uint32_t target = request->reads_target ? 0 : 1;
-  if (request->digests[target] == step->base->digest) {
+  bool is_one = request->digests[0] == step->base->digest;
+  bool is_other = request->list_count == 2 && request->digests[1] == step->base->digest;
+  if (request->list_count == 2 && request->digests[target] == step->base->digest) {
     request->live = (uint8_t)(1u << target);
   }
+  request->outrun = !is_one && !is_other;
   request->live_epoch = step->epoch;
 }
 

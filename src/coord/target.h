@@ -44,7 +44,8 @@ struct target {
 void request_plan_get(const struct step *step, struct request *request, uint8_t n);
 void request_plan_put(const struct step *step, struct request *request, uint8_t n);
 /* Once the target by which a put was planned is the base, what was the base then need not count any more: nobody reads
- * by it. To be called before the targets of a put are looked at. */
+ * by it. A base by which it was not planned outruns it: this node was not waited for, and who reads by that base knows
+ * nothing of the put. To be called before the targets of a put are looked at. */
 void request_refresh(const struct step *step, struct request *request);
 /* Is it of no use to wait for a node that was asked? One that has left the layouts since may still answer. */
 bool request_is_lost(const struct step *step, uint32_t node);
