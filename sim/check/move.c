@@ -205,6 +205,24 @@ static uint32_t copies(const struct run *run, const struct version *version) {
   return kept ? least(count(base), count(target)) : 0;
 }
 
+/* One whose directory was put back serves by the layouts of then until it is told of others (docs/adr/0009). */
+static bool is_of_long_ago(const struct run *run, uint32_t node) {
+  static struct layout_view own;
+  static struct layout_view other;
+  bool behind = false;
+  if (!run->oracle.disk_destroyed[node] || !run->world->nodes[node].alive) {
+    return false;
+  }
+  shard_layout(run->world->nodes[node].shard, &own);
+  for (uint32_t i = 0; i < run->world->node_count; i++) {
+    if (run->world->nodes[i].alive) {
+      shard_layout(run->world->nodes[i].shard, &other);
+      behind = behind || other.mark.base_count > own.mark.target_count;
+    }
+  }
+  return behind;
+}
+
 void move_put_acked(struct run *run, uint32_t number) {
   struct version *version = &run->oracle.versions[number];
   struct siblings *strict = &run->moves->strict[version->key];
@@ -213,7 +231,7 @@ void move_put_acked(struct run *run, uint32_t number) {
     standing = layouts_since(run->layouts, version->coordinator - 1, run->world->now_ns, 0);
   }
   version->acked_ns = run->world->now_ns;
-  if (standing == NULL || !version->stamped) {
+  if (standing == NULL || !version->stamped || is_of_long_ago(run, version->coordinator - 1)) {
     return;
   }
   version->strict[0] = version->settled & layouts_get(run->layouts, standing->base)->replicas[version->key];
@@ -308,6 +326,21 @@ static bool has_said_holds(const struct run *run, uint32_t node, uint32_t target
   return there || view.mark.base_count >= target_count || view.mark.target_count > target_count;
 }
 
+/* The replicas of the key by all bases that the node has lived by while a get of now may have been planned: one that is
+ * asked a second time is asked by the layout of the first. */
+static uint64_t by_bases(const struct run *run, uint32_t node, uint32_t key) {
+  uint64_t now_ns = run->world->now_ns;
+  uint64_t timeout_ns = run->plan.tunables.request_timeout_ns;
+  uint64_t since_ns = now_ns > timeout_ns ? now_ns - timeout_ns : 0;
+  uint64_t replicas = 0;
+  const struct standing *standing = layouts_since(run->layouts, node, since_ns, 0);
+  for (uint32_t back = 1; standing != NULL; back++) {
+    replicas |= layouts_get(run->layouts, standing->base)->replicas[key];
+    standing = layouts_since(run->layouts, node, since_ns, back);
+  }
+  return replicas;
+}
+
 /* A replica by the target alone is asked only once all members of the target hold it. */
 void move_sent(struct run *run, uint32_t from, uint32_t to, const struct message *message) {
   uint32_t owner = 0;
@@ -321,8 +354,7 @@ void move_sent(struct run *run, uint32_t from, uint32_t to, const struct message
     return;
   }
   const struct layout *target = layouts_get(run->layouts, standing->target);
-  uint64_t by_base = layouts_get(run->layouts, standing->base)->replicas[key];
-  if (((target->replicas[key] & ~by_base) >> to & 1) == 0) {
+  if (((target->replicas[key] & ~by_bases(run, from, (uint32_t)key)) >> to & 1) == 0) {
     return;
   }
   static struct layout_view view;
