@@ -382,6 +382,7 @@ bool barrier_is_passed_over(const struct member *member) {
   return by_removed && !one_stays;
 }
 
+/* Who is brought in by a later target alone says nothing of what others read by: it was never bound by that. */
 uint32_t barrier_target_read(const struct member *member) {
   ASSERT(member->has_base);
   uint32_t read = 0;
@@ -395,7 +396,8 @@ uint32_t barrier_target_read(const struct member *member) {
     }
     const struct mark *mark = &peer->heartbeat.mark;
     read = mark->phase == MARK_READS && mark->target_count > read ? mark->target_count : read;
-    beyond = !has_lost(peer) && mark->target_count > beyond ? mark->target_count : beyond;
+    bool counts = peer->base_index != NO_RING_INDEX && !has_lost(peer);
+    beyond = counts && mark->target_count > beyond ? mark->target_count : beyond;
   }
   return beyond > read ? 0 : read;
 }

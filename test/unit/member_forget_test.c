@@ -179,7 +179,7 @@ static void an_old_copy_serves_nobody_before_it_knows_the_layouts_of_the_others(
 
 /* -- layouts that change meanwhile --------------------------------------------------------------- */
 
-enum more { MORE_REWEIGHING, MORE_REMOVAL, MORE_REMOVAL_OF_THE_NEW, MORE_COUNT };
+enum more { MORE_REWEIGHING, MORE_REMOVAL, MORE_REMOVAL_OF_THE_NEW, MORE_ADDITION, MORE_COUNT };
 
 /* Members 0, 1, 2 read by the target to which node 3 is being added; that one has not said so yet. More changes are
  * known. */
@@ -196,7 +196,21 @@ static void begin_reading(uint64_t seed, enum more more) {
   for (uint32_t i = 0; i < 3; i++) {
     run_to_phase(i, MARK_READS);
   }
-  change_at(0, more == MORE_REWEIGHING ? reweighing_of(2, 200) : removal_of(more == MORE_REMOVAL ? 2 : spare));
+  switch (more) {
+  case MORE_REWEIGHING:
+    change_at(0, reweighing_of(2, 200));
+    break;
+  case MORE_REMOVAL:
+  case MORE_REMOVAL_OF_THE_NEW:
+    change_at(0, removal_of(more == MORE_REMOVAL ? 2 : spare));
+    break;
+  case MORE_ADDITION: /* who comes by that alone was never bound by what they read by */
+    change_at(0, wish_of(CHANGE_ADD, node_add(1)));
+    run_to_phase(4, MARK_KNOWS);
+    break;
+  case MORE_COUNT:
+    fail();
+  }
   run(2 * SECOND);
   for (uint32_t i = 0; i < 3; i++) {
     assert_int_equal(phase_of(i), MARK_READS);
@@ -205,7 +219,7 @@ static void begin_reading(uint64_t seed, enum more more) {
 
 static void who_has_forgotten_by_what_it_reads_comes_back_to_it(void **state) {
   (void)state;
-  for (uint64_t seed = 0; seed < 30; seed++) {
+  for (uint64_t seed = 0; seed < 32; seed++) {
     enum more more = (enum more)(seed % MORE_COUNT);
     begin_reading(1400 + seed, more);
     uint32_t target = layout_of(0).mark.target_count;
@@ -226,7 +240,8 @@ static void who_has_forgotten_by_what_it_reads_comes_back_to_it(void **state) {
     world.nodes[3].commit_least_ns = 0;
     node_start(3);
     run(30 * SECOND);
-    assert_done(BIT(0) | BIT(1) | (more == MORE_REMOVAL ? 0 : BIT(2)) | (more == MORE_REMOVAL_OF_THE_NEW ? 0 : BIT(3)));
+    assert_done(BIT(0) | BIT(1) | (more == MORE_REMOVAL ? 0 : BIT(2)) | (more == MORE_REMOVAL_OF_THE_NEW ? 0 : BIT(3)) |
+                (more == MORE_ADDITION ? BIT(4) : 0));
     assert_int_equal(member_loss(member_of(1)), LOSS_NONE);
   }
 }
