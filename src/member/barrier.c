@@ -186,7 +186,8 @@ static bool returns(const struct member *member, const struct peer *peer) {
 
 bool barrier_is_shunned(const struct member *member, const struct peer *peer) {
   ASSERT(peer->removed);
-  if (!layout_is_newcomer(member) || !member->has_base || peer->base_index == NO_RING_INDEX ||
+  bool had_no_part = layout_is_newcomer(member) || life_has_forgotten(member);
+  if (!had_no_part || !member->has_base || peer->base_index == NO_RING_INDEX ||
       (peer->told && says_ours(&member->layout.mark, &peer->heartbeat.mark) &&
        peer->heartbeat.history_digest == member->records.digest)) {
     return false;

@@ -112,7 +112,7 @@ bool barrier_is_abreast(const struct member *member, const struct peer *peer, bo
 /* How many members of base and target the history removes. */
 uint32_t barrier_removed(const struct member *member);
 /* Does a member of the base that stays leave out one that is removed? A newcomer, who had no part in what was agreed
- * before itself, does so too. */
+ * before itself, does so too; and so does one that has lost what it had said, and whom it had left out. */
 bool barrier_is_shunned(const struct member *member, const struct peer *peer);
 /* Of those, in their order: a bit for each that is fenced. There are not to be more than REMOVALS_MAX. */
 uint64_t barrier_fences(const struct member *member);

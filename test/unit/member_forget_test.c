@@ -246,6 +246,36 @@ static void who_has_forgotten_by_what_it_reads_comes_back_to_it(void **state) {
   }
 }
 
+/* All had left out one that was removed when it was down. It is up again, and has gone on to a further target. */
+static void who_has_forgotten_leaves_out_whom_the_others_leave_out(void **state) {
+  (void)state;
+  for (uint64_t seed = 0; seed < 10; seed++) {
+    form_written(1430 + seed, 4);
+    node_crash(3);
+    change_at(0, removal_of(3));
+    run_to_phase(1, MARK_HOLDS);
+    world.nodes[1].commit_least_ns = 1000 * SECOND;
+    run_to_phase(0, MARK_READS);
+    run_to_phase(2, MARK_READS);
+    uint32_t target = layout_of(0).mark.target_count;
+    change_at(0, reweighing_of(2, 200));
+    cut_set(1, 3, true); /* who could tell it of the first change alone */
+    node_start(3);
+    run(10 * SECOND);
+    assert_true(layout_of(3).mark.target_count > target);
+    cut_set(1, 3, false);
+    world.nodes[1].commit_least_ns = 0;
+    forget(1, false);
+    for (uint32_t i = 0; i < 30000 && layout_of(1).mark.base_count < target; i++) {
+      run(MS);
+      assert_true(layout_of(1).mark.target_count <= target);
+    }
+    assert_int_equal(layout_of(1).mark.base_count, target);
+    run(30 * SECOND);
+    assert_done(FIRST(3));
+  }
+}
+
 /* They took one that still reads by it for removed, by a record that does not count any more: it will follow them. */
 static void nobody_comes_back_to_a_target_beyond_which_others_are(void **state) {
   (void)state;
@@ -585,6 +615,7 @@ int main(void) {
       cmocka_unit_test(so_it_is_if_what_is_first_heard_of_its_new_life_knows_of_the_last_one),
       cmocka_unit_test(an_old_copy_serves_nobody_before_it_knows_the_layouts_of_the_others),
       cmocka_unit_test(who_has_forgotten_by_what_it_reads_comes_back_to_it),
+      cmocka_unit_test(who_has_forgotten_leaves_out_whom_the_others_leave_out),
       cmocka_unit_test(nobody_comes_back_to_a_target_beyond_which_others_are),
       cmocka_unit_test(who_has_forgotten_what_it_said_does_not_read_by_what_another_has_released),
       cmocka_unit_test(who_has_forgotten_what_it_said_says_nothing_before_all_have_heard_of_that),
